@@ -1,0 +1,1 @@
+//! The media worker: video in, HLS ladder out.

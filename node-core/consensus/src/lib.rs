@@ -1,0 +1,1 @@
+//! Block tree, votes, commit certificates and finality of the Theta chain.

@@ -1,0 +1,1 @@
+//! HTTP APIs for creators and developers, served by the nodes of the market.

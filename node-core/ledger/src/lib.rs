@@ -1,0 +1,1 @@
+//! Transaction execution: (state, block) to state, and nothing else.

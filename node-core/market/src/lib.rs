@@ -1,0 +1,1 @@
+//! Offers, matching, checking of results, payment lines, settlement and reputation.

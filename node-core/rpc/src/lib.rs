@@ -1,0 +1,1 @@
+//! The theta.* JSON-RPC of a node.

@@ -1,0 +1,1 @@
+//! Stream manifests, the segment store, HLS playlists and the loopback origin.

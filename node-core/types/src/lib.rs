@@ -1,0 +1,1 @@
+//! Theta chain types: RLP, hashes, keys, coins, transactions, votes, blocks. No I/O.

@@ -1,0 +1,1 @@
+//! Keystores, signing, access to a chain, and payment vouchers.
