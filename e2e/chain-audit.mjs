@@ -1,0 +1,88 @@
+// Reads a whole chain over theta.* RPC and checks that no wei appears or disappears:
+// Σ balances + Σ (collateral + fund − used) = genesis + minted by coinbases − burnt fees.
+
+/** One theta.* call. */
+export async function rpc(url, method, params = {}) {
+  const response = await fetch(`${url}/rpc`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: [params] }),
+  })
+  const answer = await response.json()
+  if (answer.error) throw new Error(`${method}: ${answer.error.message}`)
+  return answer.result
+}
+
+/** Height of the last finalized block. */
+export async function finalizedHeight(url) {
+  return BigInt((await rpc(url, 'theta.GetStatus')).latest_finalized_block_height)
+}
+
+/** TFuelWei of an account at a finalized height: free balance, and what its reserves hold. */
+async function holdings(url, address, height) {
+  let account
+  try {
+    account = await rpc(url, 'theta.GetAccount', { address, height: String(height) })
+  } catch (error) {
+    if (/not found/.test(error.message)) return { free: 0n, reserved: 0n, reserves: [] }
+    throw error
+  }
+  const reserves = account.reserved_funds ?? []
+  const reserved = reserves.reduce(
+    (sum, r) => sum + BigInt(r.collateral.tfuelwei) + BigInt(r.initial_fund.tfuelwei) - BigInt(r.used_fund.tfuelwei),
+    0n,
+  )
+  return { free: BigInt(account.coins.tfuelwei), reserved, reserves }
+}
+
+/** Every address that a decoded transaction names. */
+function addressesOf(value, found) {
+  if (typeof value === 'string') {
+    if (/^0x[0-9a-fA-F]{40}$/.test(value)) found.add(value.toLowerCase())
+  } else if (value && typeof value === 'object') {
+    for (const inner of Object.values(value)) addressesOf(inner, found)
+  }
+}
+
+const TRANSACTION_TYPES = { 0: 'coinbase', 2: 'send', 3: 'reserve fund', 4: 'release fund', 5: 'service payment', 6: 'split rule' }
+
+/**
+ * Walks all blocks up to the last finalized one.
+ * @param url RPC address
+ * @param genesis addresses and TFuelWei of the genesis state
+ * @returns {{height, left, right, accounts, fees, minted, transactions, payments}}; left and right are the two sides of the equation
+ */
+export async function auditChain(url, genesis) {
+  const height = await finalizedHeight(url)
+  const addresses = new Set(genesis.addresses.map((a) => a.toLowerCase()))
+  let fees = 0n
+  let minted = 0n
+  const transactions = {}
+  const feesPaidBy = {}
+  const payments = []
+  for (let at = 1n; at <= height; at++) {
+    const block = await rpc(url, 'theta.GetBlockByHeight', { height: String(at) })
+    if (block.height !== String(at)) throw new Error(`block ${at} is missing`)
+    for (const { type, raw, hash } of block.transactions) {
+      const name = TRANSACTION_TYPES[type] ?? `type ${type}`
+      transactions[name] = (transactions[name] ?? 0) + 1
+      addressesOf(raw, addresses)
+      if (type === 0) {
+        for (const output of raw.outputs ?? []) minted += BigInt(output.coins.tfuelwei)
+        continue
+      }
+      const fee = BigInt(raw.fee.tfuelwei)
+      fees += fee
+      const payer = (raw.inputs?.[0] ?? (type === 5 ? raw.target : (raw.source ?? raw.initiator))).address.toLowerCase()
+      feesPaidBy[payer] = (feesPaidBy[payer] ?? 0n) + fee
+      if (type === 5) payments.push({ hash, height: at, ...raw })
+    }
+  }
+  const accounts = {}
+  let left = 0n
+  for (const address of addresses) {
+    accounts[address] = await holdings(url, address, height)
+    left += accounts[address].free + accounts[address].reserved
+  }
+  return { height, left, right: genesis.tfuel + minted - fees, accounts, fees, feesPaidBy, minted, transactions, payments }
+}

@@ -1,0 +1,13 @@
+//! The worker programs: started, watched, stopped.
+//!
+//! A worker is a child process that takes [`Command`](edge_jobs::Command) frames on its standard input and answers with
+//! [`Event`](edge_jobs::Event) frames. One task owns the process. When it dies its jobs fail, the node does not, and the
+//! worker is started again after a growing pause. When the governor says stop, it is killed at once.
+
+mod back_off;
+mod process;
+mod program;
+
+pub use back_off::BackOff;
+pub use process::{Running, Worker, WorkerError, WorkerState};
+pub use program::{WorkerProgram, find_program};
