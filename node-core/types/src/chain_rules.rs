@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::b256;
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
-use crate::hash::keccak256;
+use crate::hash::{BlockHash, keccak256};
 use crate::height::Height;
 
 /// From which block height each rule holds (spec 01 section 8.1). A rule is active when the height of the block that is built or
@@ -92,6 +93,14 @@ impl ForkHeights {
         }
     }
 }
+
+/// Hash of mainnet's genesis block (spec 01 section 5).
+pub const MAINNET_GENESIS_HASH: BlockHash =
+    BlockHash(b256!("d8836c6cf3c3ccea0b015b4ed0f9efb0ffe6254db793a515843c9d0f68cbab65"));
+
+/// Hash of the genesis block that the reference ships for private networks.
+pub const PRIVATENET_GENESIS_HASH: BlockHash =
+    BlockHash(b256!("45c579eb4d435ffcd37f0f76beaa772072cea146c4ecec2e52066904b80f4e0a"));
 
 /// The rules of one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,7 +33,9 @@ pub use account::{Account, RESERVED_FUND_FREEZE_PERIOD, ReservedFund, TransferRe
 pub use aggregated_votes::{BlsSignature, EdgeNodeVotes, GuardianVotes};
 pub use alloy_primitives::{Address, B256, Bloom};
 pub use block::{Block, Proposal};
-pub use chain_rules::{ChainRules, ForkHeights, ForksFileError};
+pub use chain_rules::{
+    ChainRules, ForkHeights, ForksFileError, MAINNET_GENESIS_HASH, PRIVATENET_GENESIS_HASH,
+};
 pub use coin_text::{ParseCoinError, format_coins, parse_coin_amount};
 pub use coins::Coins;
 pub use contract_address::contract_address;

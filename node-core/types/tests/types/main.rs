@@ -1,0 +1,11 @@
+//! Tests of the public types: vectors, recorded chains, properties, rules.
+
+mod amounts_and_rules;
+mod json_forms;
+mod recorded_chains;
+mod rlp_properties;
+mod rlp_strictness;
+mod signatures;
+mod values;
+mod vectors;
+mod votes_and_validators;
