@@ -1,0 +1,269 @@
+//! The chain's database.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
+use theta_types::B256;
+
+use crate::nodes::{NodeStore, StoreError};
+
+/// What the chain keeps (design section 6): byte strings by byte strings, in one file of one process.
+///
+/// The engine behind it was chosen by measurement, see `docs/storage-engine.md`; nothing of it shows here. A clone is another handle on
+/// the same database.
+#[derive(Clone)]
+pub struct ChainDb {
+    engine: Arc<Database>,
+}
+
+/// The tables. Keys of each are of one kind; who writes a table decides what its values mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Trie nodes by hash.
+    Nodes,
+    /// Blocks by hash.
+    Blocks,
+    /// Blocks by height, big-endian, so that they are in order.
+    Heights,
+    /// Places of transactions by hash.
+    Transactions,
+    /// What the validator and the block tree must remember, by name.
+    Consensus,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 5] =
+        [Self::Nodes, Self::Blocks, Self::Heights, Self::Transactions, Self::Consensus];
+
+    const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(match self {
+            Self::Nodes => "nodes",
+            Self::Blocks => "blocks",
+            Self::Heights => "heights",
+            Self::Transactions => "transactions",
+            Self::Consensus => "consensus",
+        })
+    }
+}
+
+/// A key and what it holds.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// Changes that become durable together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    changes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// No changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores a value, in place of what the key held.
+    pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.push((table, key.into(), Some(value.into())));
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.changes.push((table, key.into(), None));
+    }
+
+    /// Stores trie nodes, as [`crate::Trie::unsaved_nodes`] gives them.
+    pub fn put_nodes(&mut self, nodes: Vec<(B256, Vec<u8>)>) {
+        self.changes.extend(nodes.into_iter().map(|(hash, node)| (Table::Nodes, hash.to_vec(), Some(node))));
+    }
+
+    /// True without changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// What the engine may keep in memory, in bytes. The operating system caches the file besides.
+const CACHE: usize = 64 << 20;
+
+impl ChainDb {
+    /// Opens the database at this path, or makes it. What was committed is there, whatever ended the process that wrote it.
+    ///
+    /// # Errors
+    /// The file is open elsewhere, damaged, or cannot be made.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path.as_ref(), false)
+    }
+
+    /// Opens the database, which must exist, and reads every page of it for its checksum first.
+    ///
+    /// # Errors
+    /// As [`ChainDb::open`]; and any damage.
+    pub fn open_checked(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if !path.is_file() {
+            return Err(StoreError::new(format_args!("there is no database at {}", path.display())));
+        }
+        Self::open_with(path, true)
+    }
+
+    fn open_with(path: &Path, check: bool) -> Result<Self, StoreError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE).set_check_integrity_on_open(check);
+        let engine = builder.create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => {
+                StoreError::new(format_args!("{} is in use by another process", path.display()))
+            }
+            other => StoreError::new(other),
+        })?;
+        Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// Makes all changes of the batch durable, or none. Returns after they reached the disk.
+    ///
+    /// # Errors
+    /// The engine failed, as on a full disk. Nothing of the batch is visible, then or later.
+    pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let Batch { mut changes } = batch;
+        // Neighbours in a table are neighbours on its pages. Of two changes to a key the later one counts: the sort is stable.
+        changes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let mut transaction = self.engine.begin_write().map_err(StoreError::new)?;
+        // The next start after a crash then needs no walk over the whole file.
+        transaction.set_quick_repair(true);
+        for changes in changes.chunk_by(|a, b| a.0 == b.0) {
+            let mut table = transaction.open_table(changes[0].0.definition()).map_err(StoreError::new)?;
+            for (_, key, value) in changes {
+                match value {
+                    Some(value) => table.insert(key.as_slice(), value.as_slice()).map_err(StoreError::new)?,
+                    None => table.remove(key.as_slice()).map_err(StoreError::new)?,
+                };
+            }
+        }
+        transaction.commit().map_err(StoreError::new)
+    }
+
+    /// What the key holds.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.engine.begin_read().map_err(StoreError::new)?;
+        match transaction.open_table(table.definition()) {
+            Ok(table) => Ok(table.get(key).map_err(StoreError::new)?.map(|value| value.value().to_vec())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(StoreError::new(error)),
+        }
+    }
+
+    /// Up to `limit` entries of a table by ascending key, beginning with `from`.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let transaction = self.engine.begin_read().map_err(StoreError::new)?;
+        let table = match transaction.open_table(table.definition()) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::new(error)),
+        };
+        let mut entries = Vec::new();
+        for entry in table.range(from..).map_err(StoreError::new)?.take(limit) {
+            let (key, value) = entry.map_err(StoreError::new)?;
+            entries.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(entries)
+    }
+}
+
+impl NodeStore for ChainDb {
+    fn node(&self, hash: &B256) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Table::Nodes, hash.as_slice())
+    }
+}
+
+impl fmt::Debug for ChainDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainDb").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Change = (usize, Vec<u8>, Option<Vec<u8>>);
+
+    fn batch_of(changes: &[Change]) -> Batch {
+        let mut batch = Batch::new();
+        for (table, key, value) in changes {
+            match value {
+                Some(value) => batch.put(Table::ALL[*table], key.clone(), value.clone()),
+                None => batch.delete(Table::ALL[*table], key.clone()),
+            }
+        }
+        batch
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn holds_what_a_map_would_hold_after_reopening_too(
+            batches in proptest::collection::vec(
+                proptest::collection::vec((0..5usize, proptest::collection::vec(0u8..4, 0..3), any::<Option<Vec<u8>>>()), 0..20),
+                1..4,
+            ),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("chain.db");
+            let mut wanted = vec![BTreeMap::new(); 5];
+            let db = ChainDb::open(&path).unwrap();
+            for changes in &batches {
+                db.commit(batch_of(changes)).unwrap();
+                for (table, key, value) in changes {
+                    match value {
+                        Some(value) => wanted[*table].insert(key.clone(), value.clone()),
+                        None => wanted[*table].remove(key),
+                    };
+                }
+            }
+            drop(db);
+            let db = ChainDb::open_checked(&path).unwrap();
+            for (table, wanted) in Table::ALL.iter().zip(&wanted) {
+                let found: BTreeMap<_, _> = db.scan(*table, &[], usize::MAX).unwrap().into_iter().collect();
+                prop_assert_eq!(&found, wanted);
+                for (key, value) in wanted {
+                    let held = db.get(*table, key).unwrap();
+                    prop_assert_eq!(held.as_ref(), Some(value));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn has_one_owner_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.db");
+        let _owner = ChainDb::open(&path).unwrap();
+        assert!(ChainDb::open(&path).unwrap_err().to_string().contains("in use"));
+    }
+
+    #[test]
+    fn a_scan_begins_where_asked_and_ends_at_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = ChainDb::open(folder.path().join("chain.db")).unwrap();
+        let mut batch = Batch::new();
+        for height in 0u64..10 {
+            batch.put(Table::Heights, height.to_be_bytes(), [height as u8]);
+        }
+        db.commit(batch).unwrap();
+        let found = db.scan(Table::Heights, &4u64.to_be_bytes(), 3).unwrap();
+        assert_eq!(found.into_iter().map(|(_, value)| value[0]).collect::<Vec<_>>(), [4, 5, 6]);
+    }
+}
