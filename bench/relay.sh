@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Segments of 2 MB from disk over loopback, 16 connections: our origin (which checks each segment's hash) against nginx with sendfile.
+# Prints GB per second of server CPU, ratio first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+seconds=${1:-8}
+work=$(mktemp -d)
+pids=()
+cleanup() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+cargo build --quiet --release -p edge-streams --example serve_segments
+"$target/release/examples/serve_segments" "$work/store" 32 2000000 > "$work/ours" &
+pids+=($!)
+ours=$!
+until [ "$(wc -l < "$work/ours" 2>/dev/null || echo 0)" -ge 33 ]; do sleep 0.1; done
+
+mkdir -p "$work/www"
+n=0
+for file in "$work"/store/*/*; do ln "$file" "$work/www/$n.ts"; n=$((n + 1)); done
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cat > "$work/nginx.conf" <<CONF
+daemon off; worker_processes auto; pid $work/nginx.pid; error_log $work/nginx.err;
+user $(id -un);
+events { worker_connections 256; }
+http { access_log off; sendfile on; tcp_nopush on; server { listen 127.0.0.1:$port; root $work/www; } }
+CONF
+nginx -c "$work/nginx.conf" -p "$work" &
+pids+=($!)
+until curl -sf -o /dev/null "http://127.0.0.1:$port/0.ts"; do sleep 0.1; done
+
+# CPU seconds of a process and its children.
+cpu() {
+  local total=0 pid stat
+  for pid in "$1" $(pgrep -P "$1"); do
+    stat=$(cut -d' ' -f14,15 "/proc/$pid/stat" | tr ' ' '+')
+    total=$((total + stat))
+  done
+  echo $total
+}
+
+# load NAME PID BASE PATHS-FILE: prints bytes, seconds and CPU ticks.
+load() {
+  local before after result
+  before=$(cpu "$1")
+  result=$(python3 bench/http_load.py "$2" "$3" "$seconds" 16)
+  after=$(cpu "$1")
+  echo "$result $((after - before))"
+}
+
+tail -n +2 "$work/ours" > "$work/our-paths"
+seq 0 31 | sed 's#.*#/&.ts#' > "$work/nginx-paths"
+nginx_pid=$(cat "$work/nginx.pid")
+read -r our_bytes our_seconds our_ticks <<< "$(load "$ours" "$(head -n 1 "$work/ours")" "$work/our-paths")"
+read -r their_bytes their_seconds their_ticks <<< "$(load "$nginx_pid" "http://127.0.0.1:$port" "$work/nginx-paths")"
+awk -v ob="$our_bytes" -v os="$our_seconds" -v ot="$our_ticks" -v tb="$their_bytes" -v ts="$their_seconds" -v tt="$their_ticks" -v hz="$(getconf CLK_TCK)" '
+BEGIN {
+  ours = ob / 1e9 / (ot / hz); theirs = tb / 1e9 / (tt / hz)
+  printf "relay over loopback, 2 MB segments, 16 connections\n"
+  printf "  ratio %.2f   ours %.2f GB per CPU-second (%.2f GB/s)   nginx %.2f GB per CPU-second (%.2f GB/s)\n",
+    ours / theirs, ours, ob / 1e9 / os, theirs, tb / 1e9 / ts
+}'
