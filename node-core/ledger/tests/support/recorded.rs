@@ -1,14 +1,13 @@
 //! Chains that were recorded from networks of reference nodes.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use theta_ledger::{StateChanges, StateView};
-use theta_state::{MemoryNodes, Trie};
+use theta_state::{Genesis, Trie};
 use theta_types::{Block, BlockHash, ChainRules, Height, ValidatorSet};
 
 /// A block as it was recorded.
@@ -84,28 +83,10 @@ pub fn refusals(folder: &Path) -> Vec<RecordedRefusal> {
     lines(&folder.join("rejects.jsonl.gz")).map(|line| serde_json::from_str(&line).unwrap()).collect()
 }
 
-/// The state in a chain's `genesis.gz`: records of a length and an RLP list of key and value, after one with the header.
+/// The state in a chain's genesis file.
 pub fn genesis_state(folder: &Path) -> Trie {
     let file = std::fs::File::open(folder.join("genesis.gz")).unwrap();
-    let mut genesis = Vec::new();
-    GzDecoder::new(file).read_to_end(&mut genesis).unwrap();
-    let mut state = Trie::empty(Arc::new(MemoryNodes::default()));
-    let mut rest = &genesis[..];
-    let mut first = true;
-    while let Some((length, behind)) = rest.split_first_chunk::<8>() {
-        let (record, behind) = behind.split_at(u64::from_le_bytes(*length) as usize);
-        rest = behind;
-        if std::mem::take(&mut first) {
-            continue;
-        }
-        let mut record = theta_types::rlp::Reader::new(record).list().unwrap();
-        let (key, value) = (record.string().unwrap(), record.string().unwrap());
-        // Keys of one byte mark where the state begins and ends.
-        if key.len() > 1 {
-            state.insert(key, value).unwrap();
-        }
-    }
-    state
+    Genesis::read(file).unwrap().state().clone()
 }
 
 /// Finds validator sets: those that may follow a block are the candidates in the post-state of the block that it commits (spec 02
