@@ -5,6 +5,7 @@
 //! programs that [`workers`] starts and watches.
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod data_folder;
 pub mod governor;
 pub mod settings;

@@ -1,0 +1,29 @@
+//! How answers look.
+
+use serde::Serialize;
+
+/// Text for people or JSON for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Text.
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+impl Output {
+    /// Prints `value` as JSON, or what `text` makes of it.
+    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        match self {
+            Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
+            Output::Text => println!("{}", text(value).trim_end()),
+        }
+        Ok(())
+    }
+}
+
+/// Names and values in two columns.
+pub fn columns(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+}
