@@ -13,6 +13,7 @@ struct Seen {
     blocks: usize,
     transactions: usize,
     others: usize,
+    trailing: usize,
     votes: usize,
     guardian_votes: usize,
     edge_node_votes: usize,
@@ -23,7 +24,7 @@ fn the_payment_chain() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/chains/money");
     let seen = read_chain(&folder, "privatenet");
     assert_eq!(seen.blocks, 80);
-    assert_eq!(seen.others, 0, "only kinds that this version knows");
+    assert_eq!(seen.others + seen.trailing, 0, "only kinds that this version knows, as it writes them");
     assert!(seen.transactions > 80 && seen.votes > 200);
 }
 
@@ -33,7 +34,7 @@ fn the_chain_with_staggered_forks() {
         let seen = read_chain(&folder, "testnet");
         assert_eq!(seen.blocks, 657);
         assert!(seen.guardian_votes > 0 && seen.edge_node_votes > 0);
-        assert!(seen.transactions > 500 && seen.others > 500);
+        assert!(seen.transactions > 500 && seen.others > 500 && seen.trailing > 0);
     }
 }
 
@@ -70,8 +71,6 @@ fn read_chain(folder: &Path, chain_id: &str) -> Seen {
         seen.guardian_votes += usize::from(block.header.guardian_votes.is_some());
         seen.edge_node_votes += usize::from(block.header.edge_node_votes.is_some());
     }
-    // The line of genesis is counted by the others as height 0.
-    seen.blocks -= 1;
     seen
 }
 
@@ -102,7 +101,9 @@ fn check_transaction(raw: &[u8], block: &Block, rules: &ChainRules, seen: &mut S
         Err(error) => panic!("{error}"),
     };
     seen.transactions += 1;
-    assert_eq!(tx.encode(), raw);
+    // The driver of the recording put bytes behind some bodies: they are ignored, but hashed.
+    assert!(raw.starts_with(&tx.encode()));
+    seen.trailing += usize::from(tx.hash() != Transaction::hash_of_raw(raw));
     let chain = rules.chain_id.as_str();
     let signed = |input: &TxInput, sign_bytes: &dyn Fn(SignWrapper) -> Vec<u8>| {
         assert!(signature_accepted(
