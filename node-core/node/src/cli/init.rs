@@ -34,6 +34,9 @@ pub struct Init {
     /// Multiaddress of a node to join the overlay through, with its /p2p/ part; may be repeated
     #[arg(long, value_name = "MULTIADDR")]
     bootstrap: Vec<String>,
+    /// Set anything else that thetis.toml knows, e.g. --set limits.cache_bytes=1000000000; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// Use the wallet that is in the folder already, and create none
     #[arg(long)]
     keep_wallet: bool,
@@ -104,8 +107,8 @@ impl Init {
         for kind in self.offer.iter().map(|kind| JobKind::from(*kind)) {
             settings.offer.places.insert(kind, places(kind));
         }
+        let settings = with_values(&settings, &self.set)?;
         let text = settings.to_toml()?;
-        Settings::parse(&text)?;
 
         let folder = DataFolder::create(place.folder()?)?;
         if folder.settings().exists() {
@@ -143,5 +146,49 @@ impl Init {
                 ("Next", "thetis serve".into()),
             ])
         })
+    }
+}
+
+/// The settings with values set by their dotted names. A value is TOML, or else plain text.
+fn with_values(settings: &Settings, values: &[String]) -> anyhow::Result<Settings> {
+    let mut table: toml::Table = settings.to_toml()?.parse()?;
+    for text in values {
+        let (name, value) = text.split_once('=').with_context(|| format!("--set wants NAME=VALUE, not {text:?}"))?;
+        let value = match format!("value = {value}").parse::<toml::Table>() {
+            Ok(mut parsed) => parsed.remove("value").context("a value is one TOML value")?,
+            Err(_) => toml::Value::String(value.to_owned()),
+        };
+        let (path, last) = name.rsplit_once('.').with_context(|| format!("{name:?} is not a name like limits.cache_bytes"))?;
+        let mut inner = &mut table;
+        for part in path.split('.') {
+            inner = inner
+                .entry(part)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .with_context(|| format!("{path} holds a value, not settings"))?;
+        }
+        inner.insert(last.to_owned(), value);
+    }
+    Ok(Settings::parse(&toml::to_string(&table)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_set_by_their_dotted_names() {
+        let values = ["payments.settle_at_fees=2", "offer.prices.relay=\"0.5\"", "chain.rpc=http://127.0.0.1:1/rpc"];
+        let values: Vec<String> = values.iter().map(|text| (*text).to_owned()).collect();
+        let settings = with_values(&Settings::default(), &values).unwrap();
+        assert_eq!(settings.payments.settle_at_fees, 2);
+        assert_eq!(settings.offer.price(JobKind::Relay).to_string(), "0.5");
+        assert_eq!(settings.chain.rpc.as_deref(), Some("http://127.0.0.1:1/rpc"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_an_error() {
+        assert!(with_values(&Settings::default(), &["payments.settle_at_feez=2".into()]).is_err());
+        assert!(with_values(&Settings::default(), &["settle".into()]).is_err());
     }
 }
