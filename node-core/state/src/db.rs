@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
 use theta_types::B256;
 
@@ -107,6 +108,15 @@ impl ChainDb {
             return Err(StoreError::new(format_args!("there is no database at {}", path.display())));
         }
         Self::open_with(path, true)
+    }
+
+    /// A database in memory, gone with its last handle: for simulations.
+    ///
+    /// # Errors
+    /// Memory is exhausted.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let engine = Builder::new().create_with_backend(InMemoryBackend::new()).map_err(StoreError::new)?;
+        Ok(Self { engine: Arc::new(engine) })
     }
 
     fn open_with(path: &Path, check: bool) -> Result<Self, StoreError> {

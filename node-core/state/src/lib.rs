@@ -13,9 +13,7 @@ mod nodes;
 mod trie;
 
 pub use db::{Batch, ChainDb, Entry, Table};
-pub use genesis::{
-    Genesis, GenesisBuilder, GenesisError, GenesisSummary, GenesisValidator, MAINNET_GENESIS_HASH,
-};
+pub use genesis::{Genesis, GenesisBuilder, GenesisError, GenesisSummary, GenesisValidator};
 pub use list_root::list_root;
 pub use nodes::{MemoryNodes, NodeStore, StoreError};
 pub use trie::{Entries, Proof, ProofError, Trie, TrieError, Value};

@@ -7,16 +7,11 @@ mod summary;
 
 use std::io;
 
-use alloy_primitives::b256;
-use theta_types::{Address, B256, BlockHash, BlockHeader, Height, RlpError};
+use theta_types::{Address, B256, BlockHash, BlockHeader, Height, MAINNET_GENESIS_HASH, RlpError};
 
 use crate::trie::{Trie, TrieError};
 pub use build::GenesisBuilder;
 pub use summary::{GenesisSummary, GenesisValidator};
-
-/// Hash of the genesis block of the main network. What a chain begins with is the one thing that its nodes have to be told.
-pub const MAINNET_GENESIS_HASH: BlockHash =
-    BlockHash(b256!("d8836c6cf3c3ccea0b015b4ed0f9efb0ffe6254db793a515843c9d0f68cbab65"));
 
 /// Where accounts are in the state: this, then the 20 bytes of the address.
 const ACCOUNTS: &[u8] = b"ls/a/";
