@@ -47,16 +47,15 @@ function addressesOf(value, found) {
 const TRANSACTION_TYPES = { 0: 'coinbase', 2: 'send', 3: 'reserve fund', 4: 'release fund', 5: 'service payment', 6: 'split rule' }
 
 /**
- * Walks all blocks up to the last finalized one.
- * @param url RPC address
- * @param genesis addresses and TFuelWei of the genesis state
- * @returns {{height, left, right, accounts, fees, minted, transactions, payments}}; left and right are the two sides of the equation
+ * Walks all blocks up to the last finalized one, and compares the sum of all holdings with that after block 1 (which must be the
+ * genesis sum: block 1 may move nothing), plus what coinbases minted, minus the fees, which are burnt.
+ * @param url theta.* RPC
+ * @returns {{height, left, right, accounts, fees, feesPaidBy, minted, transactions, payments}}: left and right are the two sides
  */
-export async function auditChain(url, genesis) {
+export async function auditChain(url) {
   const height = await finalizedHeight(url)
-  const addresses = new Set(genesis.addresses.map((a) => a.toLowerCase()))
-  let fees = 0n
-  let minted = 0n
+  const addresses = new Set()
+  const totals = { fees: 0n, minted: 0n }
   const transactions = {}
   const feesPaidBy = {}
   const payments = []
@@ -68,21 +67,27 @@ export async function auditChain(url, genesis) {
       transactions[name] = (transactions[name] ?? 0) + 1
       addressesOf(raw, addresses)
       if (type === 0) {
-        for (const output of raw.outputs ?? []) minted += BigInt(output.coins.tfuelwei)
+        for (const output of raw.outputs ?? []) totals.minted += BigInt(output.coins.tfuelwei)
         continue
       }
+      if (at === 1n) throw new Error('block 1 holds a transaction: it cannot stand for the genesis')
       const fee = BigInt(raw.fee.tfuelwei)
-      fees += fee
+      totals.fees += fee
+      // A service payment's fee is its target's; a send has its first input.
       const payer = (raw.inputs?.[0] ?? (type === 5 ? raw.target : (raw.source ?? raw.initiator))).address.toLowerCase()
       feesPaidBy[payer] = (feesPaidBy[payer] ?? 0n) + fee
       if (type === 5) payments.push({ hash, height: at, ...raw })
     }
+    if (at === 1n && totals.minted !== 0n) throw new Error('block 1 mints: it cannot stand for the genesis')
   }
   const accounts = {}
   let left = 0n
+  let genesis = 0n
   for (const address of addresses) {
     accounts[address] = await holdings(url, address, height)
     left += accounts[address].free + accounts[address].reserved
+    genesis += (await holdings(url, address, 1n)).free
   }
-  return { height, left, right: genesis.tfuel + minted - fees, accounts, fees, feesPaidBy, minted, transactions, payments }
+  const right = genesis + totals.minted - totals.fees
+  return { height, genesis, left, right, accounts, feesPaidBy, transactions, payments, ...totals }
 }
