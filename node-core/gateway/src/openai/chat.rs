@@ -1,0 +1,116 @@
+//! `POST /v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use edge_jobs::{ChatFinish, JobKind, Order};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::{
+    ApiError, admit, caller,
+    chat_request::ChatRequest,
+    chunks::{self, Completion},
+    models, parse,
+};
+use crate::{BackendError, ChatEvent, ChatStream, gateway::Parts, identifiers::random_text};
+
+/// The job lives in this future or in the body of its response: when the client goes away, both are dropped, and with
+/// them the job.
+pub(super) async fn create(
+    State(parts): State<Arc<Parts>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let key = caller(&parts, &headers).await?;
+    let request: ChatRequest = parse(&body)?;
+    let model = models::find(&parts, &request.model, JobKind::Chat).await?;
+    let (streams, usage) = (request.streams(), request.wants_usage_chunk());
+    let order = request.into_order()?;
+    if let (Some(wanted), Some(context)) = (order.max_tokens, model.context_tokens)
+        && wanted > context
+    {
+        return Err(ApiError::bad_field(
+            "max_tokens",
+            format!("{} takes {context} tokens of prompt and completion together", model.id),
+        ));
+    }
+
+    let (bill, place) = admit(&parts, &key, &[Order::Chat(order.clone())]).await?;
+    let mut events = parts.ai.chat(order, bill).await?;
+    let completion = Completion {
+        id: format!("chatcmpl-{}", random_text(29)),
+        created: parts.clock.now().as_second(),
+        model: model.id,
+    };
+    if streams {
+        // A failure before the first word is still an ordinary error response.
+        let first = match events.next().await {
+            Some(Err(error)) => return Err(error.into()),
+            other => other,
+        };
+        let events = futures::stream::iter(first).chain(events).boxed();
+        return Ok(chunks::respond(completion, events, usage, place));
+    }
+    let whole = Whole::gather(events).await?;
+    Ok(Json(whole.shown(&completion)).into_response())
+}
+
+struct Whole {
+    text: String,
+    finish: ChatFinish,
+    usage: Value,
+}
+
+impl Whole {
+    async fn gather(mut events: ChatStream) -> Result<Self, ApiError> {
+        let mut text = String::new();
+        while let Some(event) = events.next().await {
+            match event? {
+                ChatEvent::Text(more) => text.push_str(&more),
+                ChatEvent::Finished { finish, prompt_tokens, completion_tokens } => {
+                    return Ok(Self { text, finish, usage: shown_usage(prompt_tokens, completion_tokens) });
+                }
+            }
+        }
+        Err(broken_off().into())
+    }
+
+    fn shown(&self, completion: &Completion) -> Value {
+        json!({
+            "id": completion.id,
+            "object": "chat.completion",
+            "created": completion.created,
+            "model": completion.model,
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": self.text, "refusal": null },
+                "logprobs": null,
+                "finish_reason": shown_finish(self.finish),
+            }],
+            "usage": self.usage,
+        })
+    }
+}
+
+/// The stream ended without saying how.
+pub(super) fn broken_off() -> BackendError {
+    BackendError::Failed("the answer broke off before its end; try again".into())
+}
+
+pub(super) fn shown_finish(finish: ChatFinish) -> &'static str {
+    match finish {
+        ChatFinish::Stop => "stop",
+        ChatFinish::Length => "length",
+    }
+}
+
+pub(super) fn shown_usage(prompt: u64, completion: u64) -> Value {
+    json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
+}
