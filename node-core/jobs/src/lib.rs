@@ -23,7 +23,7 @@ pub use framing::{
 };
 pub use id::{JobId, JobIdError};
 pub use order::{
-    ChatMessage, ChatOrder, EmbeddingsOrder, JobKind, Ladder, Order, Role, Sampling, TOKENS_PER_UNIT,
-    TRANSCODE_UNIT_MS, ThumbnailOrder, TranscodeOrder,
+    ChatMessage, ChatOrder, EmbeddingsOrder, JobKind, Ladder, MAX_EMBEDDING_INPUTS, Order, Role, Sampling,
+    TOKENS_PER_UNIT, TRANSCODE_UNIT_MS, ThumbnailOrder, TranscodeOrder,
 };
 pub use task::{CheckTask, Command, ComputeDevice, Task, TranscodeTask, VideoEncoder};

@@ -10,6 +10,9 @@ pub const TRANSCODE_UNIT_MS: u64 = 2_000;
 /// A chat is paid for each group of this many completion tokens; a last, smaller group counts whole.
 pub const TOKENS_PER_UNIT: u64 = 16;
 
+/// The most texts of an [`EmbeddingsOrder`], so that their vectors fit a frame.
+pub const MAX_EMBEDDING_INPUTS: usize = 1024;
+
 /// The kinds of paid work, as they are priced, shown and accounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,7 +115,7 @@ pub struct ThumbnailOrder {
 pub struct EmbeddingsOrder {
     /// The model's id in the registry, e.g. `all-minilm-l6-v2`.
     pub model: String,
-    /// The texts, one vector each.
+    /// The texts, one vector each; 1 to [`MAX_EMBEDDING_INPUTS`].
     pub inputs: Vec<String>,
 }
 

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Embeddings against onnxruntime and chat against llama.cpp, on the processor, one thread each. Prints a table.
+. "$(dirname "$0")/../../tools/steps.sh"
+set_up() {
+  need_rust
+  need_apt "the peers (pip in a venv)" "${MODEL_PACKAGES[@]}"
+  tools/models.sh
+  echo "    installing for comparison, in .venv: onnxruntime, llama.cpp (xllamacpp) and what they need (PyPI)"
+  .venv/bin/pip install --quiet --disable-pip-version-check -r tools/reference/requirements.txt
+}
+step "Set-up" set_up
+step "Build" cargo build --release -p edge-compute
+step "Inference" .venv/bin/python bench/inference/inference.py "$(target_dir)/release/thetis-compute"
