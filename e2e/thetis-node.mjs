@@ -18,6 +18,7 @@ export async function until(what, seconds, look) {
       const found = await look()
       if (found) return found
     } catch (error) {
+      if (error.fatal) throw error
       last = error
     }
     await new Promise((resolve) => setTimeout(resolve, 200))
