@@ -1,4 +1,5 @@
 //! The Video API over real HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
