@@ -131,8 +131,8 @@ impl Chain {
             }
         };
         self.stopped.send_replace(Some(reason));
-        // The database is closed before anybody is told.
-        drop(self);
+        // Handles may be left. The folder is free all the same before anybody is told.
+        self.engine.store().db().close();
         if let Some(done) = done {
             // Who asked may be gone.
             let _ = done.send(());

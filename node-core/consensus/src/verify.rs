@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use theta_ledger::{BlockRules, execute_block};
 use theta_state::{ChainDb, StoreError, Table, Trie, TrieError};
-use theta_types::{B256, BlockHash, ChainRules, CommitCertificate, Encode, Height, Transaction, keccak256};
+use theta_types::{
+    B256, BlockHash, ChainRules, CommitCertificate, Encode, Height, Transaction, Vote, keccak256,
+};
 
 use crate::block_rules::{BlockRefusal, blame, check_alone, check_in_chain};
 use crate::chain::DATABASE;
@@ -376,16 +378,35 @@ impl Audit<'_> {
         if !status_fits || self.memory.epoch < committed.header().epoch {
             return wrong("the committed block does not fit it");
         }
+        if let Some((epoch, block)) = self.memory.last_proposal {
+            let proposed = stored(self.store, block)?;
+            if epoch > self.memory.epoch || proposed.is_none_or(|block| block.header().epoch != epoch) {
+                return wrong("the last proposal is not stored");
+            }
+        }
+        let voted = self.memory.last_vote.as_ref().map_or(Height(0), |vote| vote.height);
+        if voted != self.memory.highest_voted {
+            return wrong("the last vote is not the highest");
+        }
         if let Some(vote) = &self.memory.last_vote
-            && (!vote.is_valid() || vote.height > self.memory.highest_voted || vote.epoch > self.memory.epoch)
+            && (!self.is_sound(vote)?
+                || vote.epoch > self.memory.epoch
+                || stored(self.store, vote.block)?.is_none())
         {
             return wrong("the last vote is not valid");
         }
-        let mut votes = BTreeMap::from([(None, self.store.latest_votes()?)]);
+        let latest = self.store.latest_votes()?;
+        let latest_epoch = latest.iter().map(|vote| vote.epoch).max();
+        if self.memory.epoch.0 > latest_epoch.map_or(0, |epoch| epoch.next().0) {
+            return wrong("nobody voted for its epoch");
+        }
+        let mut votes = BTreeMap::from([(None, latest)]);
         votes.extend(self.store.votes()?.into_iter().map(|(block, votes)| (Some(block), votes)));
         for (block, votes) in &votes {
-            if !votes.iter().all(|vote| vote.is_valid() && block.is_none_or(|block| vote.block == block)) {
-                return wrong("a kept vote is not valid");
+            for vote in votes.iter() {
+                if !self.is_sound(vote)? || block.is_some_and(|block| vote.block != block) {
+                    return wrong("a kept vote is not valid");
+                }
             }
         }
         for_each(self.store.db(), Table::Consensus, |key, _| {
@@ -396,6 +417,12 @@ impl Audit<'_> {
                 wrong("an unknown entry")
             }
         })
+    }
+
+    /// Signed, and with the height of its block, which the signature does not cover.
+    fn is_sound(&self, vote: &Vote) -> Result<bool, VerifyError> {
+        let height_fits = stored(self.store, vote.block)?.is_none_or(|block| block.height() == vote.height);
+        Ok(vote.is_valid() && height_fits)
     }
 
     /// A block as it is stored, in the one form that its content has.

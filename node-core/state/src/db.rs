@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
@@ -13,10 +13,10 @@ use crate::nodes::{NodeStore, StoreError};
 /// What the chain keeps (design section 6): byte strings by byte strings, in one file of one process.
 ///
 /// The engine behind it was chosen by measurement, see `docs/storage-engine.md`; nothing of it shows here. A clone is another handle on
-/// the same database.
+/// the same database, which closes with the last of them or by [`ChainDb::close`].
 #[derive(Clone)]
 pub struct ChainDb {
-    engine: Arc<Database>,
+    engine: Arc<RwLock<Option<Database>>>,
 }
 
 /// The tables. Keys of each are of one kind; who writes a table decides what its values mean.
@@ -116,7 +116,7 @@ impl ChainDb {
     /// Memory is exhausted.
     pub fn in_memory() -> Result<Self, StoreError> {
         let engine = Builder::new().create_with_backend(InMemoryBackend::new()).map_err(StoreError::new)?;
-        Ok(Self { engine: Arc::new(engine) })
+        Ok(Self { engine: Arc::new(RwLock::new(Some(engine))) })
     }
 
     fn open_with(path: &Path, check: bool) -> Result<Self, StoreError> {
@@ -128,7 +128,16 @@ impl ChainDb {
             }
             other => StoreError::new(other),
         })?;
-        Ok(Self { engine: Arc::new(engine) })
+        Ok(Self { engine: Arc::new(RwLock::new(Some(engine))) })
+    }
+
+    /// Closes the database for all handles, after what is being read and written now. From then on they give errors.
+    pub fn close(&self) {
+        *self.engine.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn opened(&self) -> Opened<'_> {
+        Opened(self.engine.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes all changes of the batch durable, or none. Returns after they reached the disk.
@@ -139,7 +148,8 @@ impl ChainDb {
         let Batch { mut changes } = batch;
         // Neighbours in a table are neighbours on its pages. Of two changes to a key the later one counts: the sort is stable.
         changes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        let mut transaction = self.engine.begin_write().map_err(StoreError::new)?;
+        let opened = self.opened();
+        let mut transaction = opened.engine()?.begin_write().map_err(StoreError::new)?;
         // The next start after a crash then needs no walk over the whole file.
         transaction.set_quick_repair(true);
         for changes in changes.chunk_by(|a, b| a.0 == b.0) {
@@ -159,7 +169,8 @@ impl ChainDb {
     /// # Errors
     /// The engine failed.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.engine.begin_read().map_err(StoreError::new)?;
+        let opened = self.opened();
+        let transaction = opened.engine()?.begin_read().map_err(StoreError::new)?;
         match transaction.open_table(table.definition()) {
             Ok(table) => Ok(table.get(key).map_err(StoreError::new)?.map(|value| value.value().to_vec())),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -172,7 +183,8 @@ impl ChainDb {
     /// # Errors
     /// The engine failed.
     pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let transaction = self.engine.begin_read().map_err(StoreError::new)?;
+        let opened = self.opened();
+        let transaction = opened.engine()?.begin_read().map_err(StoreError::new)?;
         let table = match transaction.open_table(table.definition()) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -184,6 +196,15 @@ impl ChainDb {
             entries.push((key.value().to_vec(), value.value().to_vec()));
         }
         Ok(entries)
+    }
+}
+
+/// Keeps the database from being closed in the middle of something.
+struct Opened<'a>(RwLockReadGuard<'a, Option<Database>>);
+
+impl Opened<'_> {
+    fn engine(&self) -> Result<&Database, StoreError> {
+        self.0.as_ref().ok_or_else(|| StoreError::new("it is closed"))
     }
 }
 
@@ -262,6 +283,19 @@ mod tests {
         let path = folder.path().join("chain.db");
         let _owner = ChainDb::open(&path).unwrap();
         assert!(ChainDb::open(&path).unwrap_err().to_string().contains("in use"));
+    }
+
+    #[test]
+    fn a_closed_one_gives_errors_and_can_be_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.db");
+        let (one, two) = (ChainDb::open(&path).unwrap(), ChainDb::open(&path).err());
+        assert!(two.is_some());
+        let other_handle = one.clone();
+        one.close();
+        assert!(other_handle.get(Table::Blocks, b"key").is_err());
+        assert!(other_handle.commit(Batch::new()).is_err());
+        assert!(ChainDb::open(&path).is_ok());
     }
 
     #[test]

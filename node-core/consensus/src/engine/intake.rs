@@ -66,8 +66,8 @@ impl Engine {
         if height.0 > self.tip(false)?.known.height().0.saturating_add(MAX_AHEAD) {
             return Ok(Ok(()));
         }
+        // Not remembered: the hash does not cover the transactions, so the same header may come with the right ones.
         if let Err(refusal) = check_alone(&block, &self.network.rules) {
-            self.invalid.insert(hash);
             return Ok(Err(refusal));
         }
         if !self.tree.contains(&block.header.parent) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use theta_types::{Address, BlockHash, ValidatorSet, Vote, VoteSet};
+use theta_types::{Address, BlockHash, Epoch, ValidatorSet, Vote, VoteSet};
 
 use super::{Engine, Outgoing, Own};
 use crate::error::ChainError;
@@ -51,24 +51,33 @@ impl Engine {
         let height = block.map_or(vote.height, |leaf| leaf.known.height());
         let known = block.is_some();
         let vote = Vote { height, ..vote.clone() };
-        if !self.votes.add(&vote, known) {
-            return Ok(false);
+        if self.votes.add(&vote, known) {
+            self.warn_of_second_vote(&vote);
         }
-        self.warn_of_second_vote(&vote);
-        if vote.epoch < self.memory.epoch {
+        // Also for a vote that is known: one's own is repeated when an epoch times out, and by then others may have gone on.
+        let Some(over) = self.epoch_with_majority(vote.epoch)? else {
             return Ok(false);
-        }
-        let since: Vec<_> = self.votes.since(vote.epoch).cloned().collect();
-        if !self.electorate()?.ends_epochs.is_majority(since.iter().map(|vote| &vote.voter)) {
-            return Ok(false);
-        }
-        if vote.epoch > self.memory.epoch {
+        };
+        if over > self.memory.epoch {
             // This node lagged behind, so others may as well.
-            self.step.output.outgoing.extend(since.into_iter().map(Outgoing::Vote));
+            let since = self.votes.since(over).cloned().map(Outgoing::Vote);
+            self.step.output.outgoing.extend(since);
         }
-        self.memory.epoch = vote.epoch.next();
+        self.memory.epoch = over.next();
         self.step.memory_changed = true;
         Ok(true)
+    }
+
+    /// The latest epoch, from the present one to this, that a majority has reached or passed.
+    fn epoch_with_majority(&mut self, upto: Epoch) -> Result<Option<Epoch>, ChainError> {
+        let from = self.memory.epoch;
+        let votes: Vec<_> = self.votes.since(from).map(|vote| (vote.epoch, vote.voter)).collect();
+        let epochs: BTreeSet<_> =
+            votes.iter().map(|(epoch, _)| *epoch).filter(|epoch| *epoch <= upto).collect();
+        let validators = &self.electorate()?.ends_epochs;
+        Ok(epochs.into_iter().rev().find(|epoch| {
+            validators.is_majority(votes.iter().filter(|(voted, _)| voted >= epoch).map(|(_, voter)| voter))
+        }))
     }
 
     /// Casts the vote that is due: a new one if the rules of spec 03 section 2.10 allow it, else the last one again for this epoch.
