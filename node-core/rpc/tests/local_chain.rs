@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::TestServer;
-use theta_consensus::{Chain, ChainConfig, ChainHandle, GenesisSource, Timing, local_network};
+use theta_consensus::{Chain, ChainConfig, ChainHandle, GenesisSource, Network, Timing, local_network};
 use theta_ledger::MempoolLimits;
 use theta_rpc::{BuildInfo, Faucet, ServerLimits, ThetaService};
+use theta_state::GenesisBuilder;
 use theta_types::{
-    Coins, ReserveFundTx, ResourceId, SecretKey, SendTx, Split, SplitRuleTx, Transaction, TxInput, TxOutput,
-    Wei, checksum_text, keccak256,
+    ChainRules, Coins, ReserveFundTx, ResourceId, SecretKey, SendTx, Split, SplitRuleTx, Transaction,
+    TxInput, TxOutput, Wei, checksum_text, keccak256,
 };
 
 const FEE: u64 = 300_000_000_000_000_000;
@@ -283,6 +284,31 @@ async fn the_faucet_keeps_to_its_portion() {
     }
     let account = node.server.result("theta.GetAccount", json!({ "address": alice })).await;
     assert_eq!(account["coins"]["tfuelwei"], "600000000000000000001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_faucet_on_another_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = ChainRules { chain_id: "elsewhere".into(), ..ChainRules::local() };
+    let owner = key("faucet").address();
+    let genesis = GenesisBuilder::new("elsewhere", 0).fund(owner, Coins::theta(Wei::from_coins(1_000_000)));
+    let genesis = genesis.stake(owner, owner, Wei::from_coins(1_000_000)).build().unwrap();
+    let network = Network { rules, genesis_hash: genesis.hash(), timing: Timing::local() };
+    let chain = Chain::start(ChainConfig {
+        data_dir: folder.path().to_owned(),
+        network,
+        genesis: GenesisSource::Made(Box::new(genesis)),
+        validator: None,
+        mempool: MempoolLimits::default(),
+    })
+    .unwrap();
+    let build = BuildInfo { version: "0.1.0".into(), git_hash: "abc".into(), timestamp: "2026-11-23".into() };
+    let faucet = Faucet::new(key("faucet"), Coins::tfuel(Wei::from_coins(100)));
+    let service = ThetaService::new(Arc::new(chain), build).with_faucet(faucet);
+    let server = TestServer::start(Arc::new(service), ServerLimits::default()).await;
+    let refused = server.error("thetis.Faucet", json!({ "address": checksum_text(&owner) })).await;
+    assert_eq!(refused, (-32601, "rpc: can't find service thetis.Faucet".into()));
+    assert_eq!(server.result("theta.GetStatus", json!({})).await["chain_id"], "elsewhere");
 }
 
 /// Members of a published example have to be there, with the same JSON types. What newer releases changed is listed.
