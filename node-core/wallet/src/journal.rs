@@ -58,7 +58,8 @@ pub trait TxJournal: Send + Sync {
     /// Refuses with [`JournalError::Taken`] when the request has an entry, or when the sender's sequence has one that was not refused.
     async fn record(&self, entry: JournalEntry) -> Result<(), JournalError>;
 
-    /// Writes how a transaction ended.
+    /// Writes how the open entry with this hash ended. Concluded entries stay as they are: a request that was refused may have had the
+    /// same bytes as a later one.
     async fn conclude(&self, hash: TxHash, outcome: TxOutcome) -> Result<(), JournalError>;
 
     /// The sender's open entries by ascending sequence.

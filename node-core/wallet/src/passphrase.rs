@@ -114,10 +114,10 @@ pub struct PassphraseSource {
 }
 
 impl PassphraseSource {
-    /// The usual source of the program: `file` is what `--passphrase-file` says, or else [`systemd_credential`]; the keyring entry is
-    /// named after the key's address; the prompt is the terminal, or none.
+    /// The usual source of the program: `file` is what `--passphrase-file` says, or else the [`systemd_credential`]; the prompt is the
+    /// terminal, or none.
     pub fn new(file: Option<PathBuf>, keyring: Option<OsKeyring>, prompt: Option<Box<dyn Prompt>>) -> Self {
-        Self { file, keyring, prompt }
+        Self { file: file.or_else(systemd_credential), keyring, prompt }
     }
 
     /// The passphrase of an existing key.

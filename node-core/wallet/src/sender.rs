@@ -198,10 +198,13 @@ impl Owner {
     async fn take(&self, job: Job) {
         match self.journal.of_request(self.address(), &job.request_id).await {
             Err(error) => drop(job.reply.send(Err(error.into()))),
-            // Asked before: the answer is about the same transaction. All entries of before are concluded by now.
+            // Asked before: the answer is about the same transaction.
             Ok(Some(entry)) => {
-                let outcome = entry.outcome.clone().unwrap_or(TxOutcome::Superseded);
-                Waiting { reply: Some(job.reply), outcome: None }.concluded(&entry, outcome);
+                let waiting = Waiting { reply: Some(job.reply), outcome: None };
+                match entry.outcome.clone() {
+                    Some(outcome) => waiting.concluded(&entry, outcome),
+                    None => self.see_through(entry, waiting, false).await,
+                }
             }
             Ok(None) => match self.prepare(&job).await {
                 Ok(entry) => {

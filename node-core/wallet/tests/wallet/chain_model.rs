@@ -177,7 +177,8 @@ impl TxJournal for MemoryJournal {
     }
 
     async fn conclude(&self, hash: TxHash, outcome: TxOutcome) -> Result<(), JournalError> {
-        for entry in self.entries.lock().unwrap().iter_mut().filter(|entry| entry.hash == hash) {
+        let mut entries = self.entries.lock().unwrap();
+        for entry in entries.iter_mut().filter(|entry| entry.hash == hash && entry.outcome.is_none()) {
             entry.outcome = Some(outcome.clone());
         }
         Ok(())

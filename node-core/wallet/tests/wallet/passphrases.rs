@@ -122,7 +122,8 @@ mod inside {
     #[test]
     #[ignore = "started by a_systemd_credential_counts_as_a_file"]
     fn the_credential_is_found() {
-        let mut source = PassphraseSource::new(systemd_credential(), None, typed(&[]));
+        let mut source = PassphraseSource::new(None, None, typed(&[]));
+        assert!(systemd_credential().is_some());
         assert_eq!(source.for_unlocking().unwrap().reveal(), "from systemd");
     }
 
