@@ -1,0 +1,398 @@
+//! The provider as the rest of the node uses it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use edge_jobs::{FrameError, JobError, JobErrorCode, JobId, JobKind, Order, VideoEncoder, WorkerCapabilities};
+use edge_mesh::PeerId;
+use theta_types::{Address, Wei};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tracing::{debug, info};
+
+use super::{
+    Ended, Governor, SegmentShelf, Worker, collect::Collector, serve_chat::serve_chat,
+    serve_embeddings::serve_embeddings, serve_segments::serve_segments, serve_transcode::serve_transcode,
+    work_folder::WorkFolder,
+};
+use crate::{
+    Clock,
+    jobs::{JobOutcome, JobRecord, JobSide, Jobs},
+    offer::{Offer, Service},
+    payee::{Payee, PayeeError, Unpaid},
+    session::{Frame, Inbound, Open, Outbound, Refusal, Reply, Request, Work, check_order},
+    standing::{Fault, Standing},
+};
+
+/// How long a stream may take to say what it wants.
+const OPEN_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take when it says that it is busy.
+const LONGEST_OPEN: Duration = Duration::from_secs(180);
+/// How long a cancelled job's last payment is waited for.
+const LAST_PAYMENT_WAIT: Duration = Duration::from_secs(5);
+/// How long an offer holds, in seconds. It is made anew before.
+const OFFER_LIFE: u64 = 90;
+
+/// Something that is offered, and its price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePrice {
+    /// What kind of work.
+    pub kind: JobKind,
+    /// The model, for kinds that have one.
+    pub model: Option<String>,
+    /// TFuelWei for one unit.
+    pub price: Wei,
+}
+
+/// Settings of a provider.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// The largest source file that is taken, in bytes.
+    pub max_source_bytes: u64,
+    /// The H.264 encoder.
+    pub encoder: VideoEncoder,
+    /// The most threads it may use.
+    pub encoder_threads: Option<u32>,
+    /// How long a unit's payment is waited for.
+    pub pay_wait: Duration,
+    /// How long a relay session may say nothing.
+    pub idle_wait: Duration,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            max_source_bytes: 4 * 1024 * 1024 * 1024,
+            encoder: VideoEncoder::default(),
+            encoder_threads: None,
+            pay_wait: Duration::from_secs(60),
+            idle_wait: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What a provider needs.
+pub struct ProviderConfig {
+    /// Takes the payments.
+    pub payee: Payee,
+    /// Does the work.
+    pub worker: Arc<dyn Worker>,
+    /// Admits it.
+    pub governor: Arc<dyn Governor>,
+    /// Has the segments.
+    pub shelf: Arc<dyn SegmentShelf>,
+    /// Keeps the record.
+    pub jobs: Jobs,
+    /// Remembers who pays and who does not.
+    pub standing: Standing,
+    /// What is offered; changes take effect with the next session.
+    pub services: watch::Receiver<Vec<ServicePrice>>,
+    /// A folder for sources and results while a transcode runs. What lies in it at the start is deleted.
+    pub work_folder: PathBuf,
+    /// The settings.
+    pub settings: ProviderSettings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderConfig").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The provider. Clones are the same provider.
+#[derive(Clone)]
+pub struct Provider {
+    pub(super) shared: Arc<ProviderConfig>,
+    folder: WorkFolder,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("payee", &self.shared.payee).finish_non_exhaustive()
+    }
+}
+
+/// What a session has done so far, for its record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub bytes: u64,
+    pub tokens: u64,
+}
+
+impl Provider {
+    /// Takes up work.
+    ///
+    /// # Errors
+    /// The work folder cannot be used.
+    pub fn new(config: ProviderConfig) -> std::io::Result<Self> {
+        let folder = WorkFolder::open(config.work_folder.clone())?;
+        Ok(Self { shared: Arc::new(config), folder })
+    }
+
+    /// The offer to announce now; `None` while the own rule is not on the chain, or nothing is offered.
+    pub fn offer(&self, peer: PeerId, capabilities: &[WorkerCapabilities], credit: Wei) -> Option<Offer> {
+        let resource = self.shared.payee.resource().borrow().clone()?;
+        let can = |service: &ServicePrice| match (&service.kind, &service.model) {
+            (JobKind::Relay, _) => true,
+            (JobKind::Transcode, _) => capabilities.iter().any(|worker| !worker.encoders.is_empty()),
+            (_, Some(model)) => capabilities.iter().any(|worker| worker.models.contains(model)),
+            (_, None) => false,
+        };
+        let services: Vec<Service> = self
+            .shared
+            .services
+            .borrow()
+            .iter()
+            .filter(|service| can(service))
+            .map(|service| {
+                let (free, places) = self.shared.governor.places(service.kind);
+                let ServicePrice { kind, model, price } = service.clone();
+                Service { kind, model, price, free, places }
+            })
+            .filter(|service| service.places > 0)
+            .collect();
+        if services.is_empty() {
+            return None;
+        }
+        let issued = self.shared.clock.unix_seconds();
+        let device = capabilities.iter().find_map(|worker| worker.device.clone());
+        Some(Offer {
+            provider: self.shared.payee.provider(),
+            peer,
+            resource,
+            services,
+            encoders: capabilities.iter().flat_map(|worker| worker.encoders.clone()).collect(),
+            device: device.map(|device| device.chars().take(64).collect()),
+            gpu: capabilities.iter().any(|worker| worker.gpu),
+            credit,
+            issued,
+            expires: issued + OFFER_LIFE,
+        })
+    }
+
+    /// Serves one stream to its end. `payer` is the wallet that the peer proved.
+    pub async fn serve<S>(&self, payer: Address, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (reader, writer) = tokio::io::split(stream);
+        let mut inbound = Inbound::<Request>::start(reader);
+        let mut out = Outbound::new(writer);
+        let begun = tokio::time::Instant::now();
+        let open = loop {
+            match tokio::time::timeout(OPEN_WAIT, inbound.next()).await {
+                Ok(Ok(Some(Frame::Message(Request::Open(open))))) => break *open,
+                // It opens a reserve first.
+                Ok(Ok(Some(Frame::Message(Request::Alive)))) if begun.elapsed() < LONGEST_OPEN => {}
+                Ok(Ok(None) | Err(FrameError::Io(_))) | Err(_) => return,
+                Ok(Ok(Some(_))) => return self.nonsense(payer, "a session that does not begin").await,
+                Ok(Err(error)) => return self.nonsense(payer, &error.to_string()).await,
+            }
+        };
+        match self.admit(payer, &open).await {
+            Ok(Admitted::Settled(owed)) => {
+                let _ = out.send(&Reply::Settled { owed }).await;
+                let _ = out.finish().await;
+            }
+            Ok(Admitted::Session { kind, session, place }) => {
+                let pay_wait = self.shared.settings.pay_wait;
+                let payee = self.shared.payee.clone();
+                let collector = Collector::new(inbound, out, payee, payer, session, place, pay_wait);
+                // In a task of its own, so that the session is closed in the books whatever becomes of the caller.
+                let provider = self.clone();
+                let _ = tokio::spawn(async move { provider.run(collector, open, kind).await }).await;
+            }
+            Err((reason, message)) => {
+                debug!(%payer, ?reason, %message, "a session is refused");
+                let _ = out.send(&Reply::Refused { reason, message }).await;
+                let _ = out.finish().await;
+            }
+        }
+    }
+
+    async fn admit(&self, payer: Address, open: &Open) -> Result<Admitted, (Refusal, String)> {
+        let Some(kind) = open.work.kind() else { return self.pay_up(payer, open).await };
+        let model = match &open.work {
+            Work::Order { order } => {
+                check_order(order, self.shared.settings.max_source_bytes)
+                    .map_err(|error| (Refusal::BadOrder, error.message))?;
+                model_of(order)
+            }
+            Work::Relay | Work::PayUp => None,
+        };
+        let price = {
+            let services = self.shared.services.borrow();
+            let mut offered = services.iter();
+            offered
+                .find(|service| service.kind == kind && service.model.as_deref() == model)
+                .map(|service| service.price.clone())
+        };
+        let price = price.ok_or((Refusal::NotOffered, format!("{kind} is not offered here")))?;
+        if open.price < price {
+            return Err((Refusal::Price, format!("a unit costs {price} TFuelWei now")));
+        }
+        // An id names one job, in the record and in the books.
+        let known = self.shared.jobs.get(open.job, JobSide::Provider).await;
+        if known.map_err(|error| (Refusal::Internal, error.to_string()))?.is_some() {
+            return Err((Refusal::BadOrder, "there was a job with this id".into()));
+        }
+        let place = self.shared.governor.admit(kind).map_err(|why| (Refusal::Busy, why))?;
+        let voucher = open.voucher.as_deref().cloned();
+        let opened =
+            self.shared.payee.open(payer, open.job, kind, open.price.clone(), open.reserve, voucher).await;
+        let session = opened.map_err(|error| (refusal_of(&error), error.to_string()))?;
+        Ok(Admitted::Session { kind, session, place })
+    }
+
+    /// Takes a voucher for earlier work, and nothing else.
+    async fn pay_up(&self, payer: Address, open: &Open) -> Result<Admitted, (Refusal, String)> {
+        let voucher = open.voucher.as_deref().cloned();
+        let opened = self
+            .shared
+            .payee
+            .open(payer, open.job, JobKind::Relay, Wei::zero(), open.reserve, voucher)
+            .await;
+        // A payer that owes too much is refused a session, but its voucher was taken.
+        if let Ok(session) = opened {
+            let _ = self.shared.payee.close(session).await;
+        }
+        let owed = self.shared.payee.read(move |ledger| ledger.unpaid(payer)).await;
+        owed.map(Admitted::Settled).map_err(|error| (Refusal::Internal, error.to_string()))
+    }
+
+    async fn run<S>(&self, mut collector: Collector<S>, open: Open, kind: JobKind)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (payer, session) = (collector.payer, collector.session);
+        let mut record = JobRecord {
+            id: open.job,
+            first: None,
+            side: JobSide::Provider,
+            kind,
+            model: match &open.work {
+                Work::Order { order } => model_of(order).map(str::to_owned),
+                _ => None,
+            },
+            counterparty: payer,
+            price: open.price.clone(),
+            units: 0,
+            bytes: 0,
+            tokens: 0,
+            started: self.shared.clock.unix_seconds(),
+            ended: None,
+            outcome: JobOutcome::Running,
+        };
+        self.shared.jobs.put(record.clone()).await;
+        let mut tally = Tally::default();
+        let credit = self.shared.payee.read(|ledger| ledger.terms().credit.clone()).await;
+        let outcome = match credit {
+            Ok(credit) => match collector.say(&Reply::Accepted { credit }).await {
+                Ok(()) => self.work(&mut collector, open.job, open.work, &mut tally).await,
+                Err(ended) => Err(ended),
+            },
+            Err(error) => Err(error.into()),
+        };
+        if let Err(ended) = &outcome {
+            debug!(job = %open.job, %ended, "a session ended early");
+            if let Ended::Nonsense(what) = ended {
+                self.nonsense(payer, what).await;
+            }
+            if let Some(reply) = ended.reply(open.job) {
+                collector.say_last(&reply).await;
+            }
+            if matches!(ended, Ended::Cancelled) {
+                collector.last_payment(LAST_PAYMENT_WAIT).await;
+            }
+        }
+        collector.finish().await;
+        record.units = match &outcome {
+            // What was cut off on this side is not owed.
+            Err(Ended::Stopped | Ended::Failed(_) | Ended::Book(_)) => {
+                let _ = self.shared.payee.retract(session).await;
+                collector.paid
+            }
+            _ => collector.delivered,
+        };
+        if let Err(error) = self.shared.payee.close(session).await {
+            tracing::warn!(%error, "a session could not be closed in the books");
+        }
+        (record.bytes, record.tokens) = (tally.bytes, tally.tokens);
+        record.ended = Some(self.shared.clock.unix_seconds());
+        record.outcome = outcome_of(outcome);
+        info!(job = %record.id, kind = %record.kind, units = record.units, outcome = ?record.outcome, "job ended");
+        self.shared.jobs.put(record).await;
+    }
+
+    async fn work<S>(
+        &self,
+        collector: &mut Collector<S>,
+        job: JobId,
+        work: Work,
+        tally: &mut Tally,
+    ) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match work {
+            Work::Relay => serve_segments(self, collector, tally).await,
+            Work::Order { order: Order::Chat(order) } => serve_chat(self, collector, job, order, tally).await,
+            Work::Order { order: Order::Embeddings(order) } => {
+                serve_embeddings(self, collector, job, order, tally).await
+            }
+            Work::Order { order: Order::Transcode(order) } => {
+                let folder = self.folder.for_job(job).map_err(|error| {
+                    Ended::Failed(JobError::new(JobErrorCode::Internal, format!("no work folder: {error}")))
+                })?;
+                serve_transcode(self, collector, job, order, &folder, tally).await
+            }
+            Work::PayUp => Ok(()),
+        }
+    }
+
+    async fn nonsense(&self, payer: Address, what: &str) {
+        self.shared.standing.fault(payer, Fault::BadMessage, what).await;
+    }
+}
+
+/// What came of a request to open a session.
+enum Admitted {
+    Settled(Wei),
+    Session { kind: JobKind, session: crate::payee::SessionId, place: super::Place },
+}
+
+fn outcome_of(outcome: Result<(), Ended>) -> JobOutcome {
+    match outcome {
+        Ok(()) => JobOutcome::Done,
+        Err(Ended::Cancelled | Ended::Gone) => JobOutcome::Cancelled,
+        Err(Ended::Failed(error)) => JobOutcome::Failed { code: error.code, message: error.message },
+        Err(other) => JobOutcome::Failed {
+            code: match other {
+                Ended::Stopped => JobErrorCode::Busy,
+                Ended::Nonsense(_) => JobErrorCode::BadInput,
+                _ => JobErrorCode::Internal,
+            },
+            message: other.to_string(),
+        },
+    }
+}
+
+fn refusal_of(error: &PayeeError) -> Refusal {
+    match error {
+        PayeeError::Unpaid(Unpaid::NotCovered { .. } | Unpaid::UnitOwed) => Refusal::NotCovered,
+        PayeeError::Unpaid(Unpaid::Lost { .. }) => Refusal::Unpaid,
+        PayeeError::Unpaid(Unpaid::TooMany) => Refusal::Busy,
+        _ => Refusal::Internal,
+    }
+}
+
+fn model_of(order: &Order) -> Option<&str> {
+    match order {
+        Order::Transcode(_) => None,
+        Order::Embeddings(order) => Some(&order.model),
+        Order::Chat(order) => Some(&order.model),
+    }
+}

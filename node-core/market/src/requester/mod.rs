@@ -1,0 +1,22 @@
+//! The requester: finds providers, opens sessions, checks what comes, and pays unit by unit.
+
+mod attempts;
+mod buyer;
+mod chat;
+mod dialer;
+mod embeddings;
+mod error;
+mod handle;
+mod purse;
+mod received_file;
+mod segments;
+mod transcode;
+
+pub use chat::{ChatEvent, ChatRun};
+pub use dialer::{BoxedStream, DialError, Dialer, MeshIo};
+pub use embeddings::EmbeddingsResult;
+pub use error::RequestError;
+pub use handle::{Quote, Requester, RequesterConfig, RequesterSettings};
+pub use purse::{OpenPurse, Purse, PurseEmpty};
+pub use segments::{Fetched, SegmentClient, SegmentError};
+pub use transcode::{TranscodeEvent, TranscodeJob, TranscodeResult, TranscodeRun};
