@@ -116,8 +116,13 @@ impl Engine {
             return Ok(Err(refusal));
         }
         let epoch_before = self.memory.epoch;
+        let committed = self.known(block.header.hcc.block_hash)?.map(|committed| committed.height());
+        // The certificate of a settled block was not looked at.
+        let checked = committed.is_some_and(|height| height > settled);
         for vote in block.header.hcc.votes.iter() {
-            self.count_vote(vote)?;
+            if checked || vote.is_valid() {
+                self.count_vote(vote)?;
+            }
         }
         if self.memory.highest_commit != block.header.hcc.block_hash {
             self.check_commit(block.header.hcc.block_hash)?;

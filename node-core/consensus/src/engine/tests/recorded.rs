@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use theta_ledger::MempoolLimits;
 use theta_state::{ChainDb, Genesis, MemoryNodes, Trie};
-use theta_types::{Block, BlockHash, ChainRules, Decode, Height, SecretKey, Signature, Vote};
+use theta_types::{Address, Block, BlockHash, ChainRules, Decode, Epoch, Height, SecretKey, Signature, Vote};
 
 use super::Clock;
 use crate::block_rules::{BlockRefusal, check_alone, check_in_chain};
@@ -111,6 +111,35 @@ fn blocks_may_come_in_any_order() {
     assert_eq!(engine.last_final().unwrap().known.height().0, last.header.height.0 - 2);
 }
 
+fn secrets() -> HashMap<Address, SecretKey> {
+    let keys: Value = serde_json::from_slice(&chain_file("money", "keys.json").unwrap()).unwrap();
+    let secret = |entry: &Value| SecretKey::from_bytes(&bytes(text(entry, "secret"))).unwrap();
+    keys.as_object().unwrap().values().map(secret).map(|secret| (secret.address(), secret)).collect()
+}
+
+#[test]
+fn votes_for_a_final_block_are_not_believed_unsigned() {
+    let chain = money();
+    let clock = Clock::new();
+    let mut engine = follower(&chain, ChainDb::in_memory().unwrap(), clock);
+    for block in &chain.blocks[1..30] {
+        deliver(&mut engine, block, clock);
+    }
+    // A block may commit one that is final already with any votes at all.
+    let mut block = chain.blocks[30].clone();
+    let votes = block.header.hcc.votes.clone();
+    block.header.hcc.block_hash = chain.blocks[20].hash();
+    block.header.hcc.votes = votes
+        .iter()
+        .map(|vote| Vote { block: chain.blocks[20].hash(), epoch: Epoch(1_000_000), ..vote.clone() })
+        .collect();
+    block.header.sign(&secrets()[&block.header.proposer]);
+    let epoch = engine.memory().epoch;
+    assert!(deliver(&mut engine, &block, clock).refused.is_none());
+    assert_eq!(engine.tip(false).unwrap().known.hash, block.hash());
+    assert_eq!(engine.memory().epoch, epoch);
+}
+
 /// A change to a block, and the rule that it breaks.
 type Forgery = (fn(&mut Block), fn(&BlockRefusal) -> bool);
 
@@ -122,14 +151,7 @@ fn a_changed_block_breaks_the_rule_that_it_breaks() {
     for block in &chain.blocks[1..30] {
         deliver(&mut engine, block, clock);
     }
-    let keys: Value = serde_json::from_slice(&chain_file("money", "keys.json").unwrap()).unwrap();
-    let secrets: HashMap<_, _> = keys
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|entry| SecretKey::from_bytes(&bytes(text(entry, "secret"))).unwrap())
-        .map(|secret| (secret.address(), secret))
-        .collect();
+    let secrets = secrets();
     let signer = |block: &Block| secrets[&block.header.proposer].clone();
 
     let unsigned: [Forgery; 4] = [
