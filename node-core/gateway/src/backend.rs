@@ -40,8 +40,8 @@ pub trait VideoBackend: Send + Sync + 'static {
     /// Transcodes, checks and publishes a video. The last event is [`VideoEvent::Published`].
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError>;
 
-    /// Where a published stream can be played from, given its share id.
-    fn playback(&self, stream: &str) -> Playback;
+    /// Where a published stream can be played from on this machine, given its share id; `None` when it has no player.
+    fn playback(&self, stream: &str) -> Option<Playback>;
 }
 
 /// A model that can be asked for.

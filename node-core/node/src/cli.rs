@@ -2,9 +2,16 @@
 //!
 //! Commands that only need files work on the data folder; the others ask the node that owns it through its control API.
 
+mod chain;
+mod coins;
+mod faucet;
+mod gateway;
 mod genesis;
 mod init;
 mod output;
+mod running;
+mod serve;
+mod streams;
 mod wallet;
 
 use std::path::PathBuf;
@@ -54,9 +61,37 @@ pub struct Place {
 pub enum Command {
     /// Create a data folder: settings and a wallet
     Init(init::Init),
-    /// Create, import, list and export wallets
+    /// Run the node until it is told to stop
+    Serve(serve::Serve),
+    /// Show what the running node does, and why not more
+    Status,
+    /// Show jobs, what they brought, and how they are paid
+    Earnings(running::EarningsCommand),
+    /// Stop work for others, for a while or until resumed
+    Pause(running::PauseCommand),
+    /// Work for others again
+    Resume,
+    /// Change the running node's limits until its next start
+    Limits(running::LimitsCommand),
+    /// Bring all vouchers that are worth a fee to the chain now
+    Settle,
+    /// End the running node in good order
+    Stop,
+    /// Create, import and export wallets; send coins
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
+    /// Get play money on a local network
+    Faucet(faucet::Faucet),
+    /// API keys of the gateway
+    #[command(subcommand)]
+    Gateway(gateway::GatewayCommand),
+    /// Play a stream of the network
+    Play(streams::PlayCommand),
+    /// List the streams that this node published
+    Streams,
+    /// Check the chain that is stored here
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
     /// Look into genesis files
     #[command(subcommand)]
     Genesis(genesis::GenesisCommand),
@@ -65,10 +100,26 @@ pub enum Command {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> anyhow::Result<()> {
+        // HTTPS needs one for the whole program; a second call finds the first one's.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let place = &self.place;
         match self.command {
-            Command::Init(command) => command.run(&self.place),
-            Command::Wallet(command) => command.run(&self.place),
-            Command::Genesis(command) => command.run(&self.place),
+            Command::Init(command) => command.run(place),
+            Command::Serve(command) => command.run(place),
+            Command::Status => running::status(place),
+            Command::Earnings(command) => command.run(place),
+            Command::Pause(command) => command.run(place),
+            Command::Resume => running::resume(place),
+            Command::Limits(command) => command.run(place),
+            Command::Settle => running::settle(place),
+            Command::Stop => running::stop(place),
+            Command::Wallet(command) => command.run(place),
+            Command::Faucet(command) => command.run(place),
+            Command::Gateway(command) => command.run(place),
+            Command::Play(command) => command.run(place),
+            Command::Streams => streams::list(place),
+            Command::Chain(command) => command.run(place),
+            Command::Genesis(command) => command.run(place),
         }
     }
 }

@@ -147,6 +147,11 @@ impl DataFolder {
         self.root.join("sources")
     }
 
+    /// Models, by hash, unless the settings name another folder.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
     /// Encrypted keys.
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys")

@@ -5,8 +5,13 @@
 //! programs that [`workers`] starts and watches.
 #![warn(missing_docs)]
 
+pub mod chain;
 pub mod cli;
+mod clock;
+pub mod control;
 pub mod data_folder;
+pub mod database;
 pub mod governor;
+pub mod node;
 pub mod settings;
 pub mod workers;

@@ -5,9 +5,11 @@
 //! worker is started again after a growing pause. When the governor says stop, it is killed at once.
 
 mod back_off;
+mod crew;
 mod process;
 mod program;
 
 pub use back_off::BackOff;
+pub use crew::Crew;
 pub use process::{Running, Worker, WorkerError, WorkerState};
 pub use program::{WorkerProgram, find_program};

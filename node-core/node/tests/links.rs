@@ -4,7 +4,8 @@ use std::process::Command;
 
 #[test]
 fn the_node_links_neither_gstreamer_nor_a_gpu_driver() {
-    let listed = Command::new("ldd").arg(env!("CARGO_BIN_EXE_thetis")).output().expect("ldd is part of libc-bin");
+    let listed =
+        Command::new("ldd").arg(env!("CARGO_BIN_EXE_thetis")).output().expect("ldd is part of libc-bin");
     assert!(listed.status.success(), "ldd failed: {}", String::from_utf8_lossy(&listed.stderr));
     let libraries = String::from_utf8_lossy(&listed.stdout).to_lowercase();
     assert!(libraries.contains("libc.so"), "ldd printed nothing to check: {libraries}");

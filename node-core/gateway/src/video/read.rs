@@ -76,7 +76,7 @@ async fn find(
 /// A video with the fields of spec 07 section 2.1, and what it cost.
 pub(super) fn shown(video: &VideoRecord, parts: &Parts) -> Value {
     let (state, sub_state) = video.state.names();
-    let playback = video.stream.as_deref().map(|stream| parts.shop.backend.playback(stream));
+    let playback = video.stream.as_deref().and_then(|stream| parts.shop.backend.playback(stream));
     json!({
         "id": video.id,
         "service_account_id": video.key,

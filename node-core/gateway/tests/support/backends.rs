@@ -189,10 +189,10 @@ impl VideoBackend for ScriptedVideo {
         Ok(events.boxed())
     }
 
-    fn playback(&self, stream: &str) -> Playback {
-        Playback {
+    fn playback(&self, stream: &str) -> Option<Playback> {
+        Some(Playback {
             playback_uri: format!("http://127.0.0.1:1/{stream}/master.m3u8"),
             player_uri: format!("http://127.0.0.1:1/{stream}"),
-        }
+        })
     }
 }

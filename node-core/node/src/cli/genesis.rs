@@ -28,7 +28,8 @@ impl GenesisCommand {
         let GenesisCommand::Inspect { file } = self;
         let named = || file.display().to_string();
         let source = File::open(&file).with_context(|| format!("{} cannot be opened", named()))?;
-        let genesis = Genesis::read(BufReader::new(source)).with_context(|| format!("{} is not a valid genesis file", named()))?;
+        let genesis = Genesis::read(BufReader::new(source))
+            .with_context(|| format!("{} is not a valid genesis file", named()))?;
         let summary = genesis.summary().with_context(|| format!("{} holds a damaged state", named()))?;
         place.output().print(&summary, text)
     }
@@ -39,14 +40,28 @@ fn text(summary: &GenesisSummary) -> String {
         ("Chain", summary.chain_id.clone()),
         ("Hash", summary.hash.to_string()),
         ("State root", summary.state_root.to_string()),
-        ("Time", summary.timestamp.map_or_else(|| "none".into(), |seconds| format!("{seconds} (Unix seconds)"))),
+        (
+            "Time",
+            summary.timestamp.map_or_else(|| "none".into(), |seconds| format!("{seconds} (Unix seconds)")),
+        ),
         ("Accounts", summary.accounts.to_string()),
-        ("THETA", format!("{} in accounts, {} staked", format_coins(&summary.balances.theta), format_coins(&summary.staked))),
+        (
+            "THETA",
+            format!(
+                "{} in accounts, {} staked",
+                format_coins(&summary.balances.theta),
+                format_coins(&summary.staked)
+            ),
+        ),
         ("TFUEL", format_coins(&summary.balances.tfuel)),
         ("Validators", summary.validators.len().to_string()),
     ]);
     for validator in &summary.validators {
-        text.push_str(&format!("  {}  {} THETA\n", checksum_text(&validator.holder), format_coins(&validator.stake)));
+        text.push_str(&format!(
+            "  {}  {} THETA\n",
+            checksum_text(&validator.holder),
+            format_coins(&validator.stake)
+        ));
     }
     text
 }

@@ -128,7 +128,9 @@ impl Init {
                 keys.store(&key, &passphrase)?;
                 key.address()
             }
-            (several, _) => bail!("there are {} wallets in {}; a node has one", several.len(), keys.path().display()),
+            (several, _) => {
+                bail!("there are {} wallets in {}; a node has one", several.len(), keys.path().display())
+            }
         };
         // Last, because a folder with settings counts as created.
         write_private_file(&folder.settings(), text.as_bytes())
@@ -150,15 +152,18 @@ impl Init {
 }
 
 /// The settings with values set by their dotted names. A value is TOML, or else plain text.
-fn with_values(settings: &Settings, values: &[String]) -> anyhow::Result<Settings> {
+pub(super) fn with_values(settings: &Settings, values: &[String]) -> anyhow::Result<Settings> {
     let mut table: toml::Table = settings.to_toml()?.parse()?;
     for text in values {
-        let (name, value) = text.split_once('=').with_context(|| format!("--set wants NAME=VALUE, not {text:?}"))?;
+        let (name, value) =
+            text.split_once('=').with_context(|| format!("--set wants NAME=VALUE, not {text:?}"))?;
         let value = match format!("value = {value}").parse::<toml::Table>() {
             Ok(mut parsed) => parsed.remove("value").context("a value is one TOML value")?,
             Err(_) => toml::Value::String(value.to_owned()),
         };
-        let (path, last) = name.rsplit_once('.').with_context(|| format!("{name:?} is not a name like limits.cache_bytes"))?;
+        let (path, last) = name
+            .rsplit_once('.')
+            .with_context(|| format!("{name:?} is not a name like limits.cache_bytes"))?;
         let mut inner = &mut table;
         for part in path.split('.') {
             inner = inner
@@ -178,7 +183,8 @@ mod tests {
 
     #[test]
     fn values_are_set_by_their_dotted_names() {
-        let values = ["payments.settle_at_fees=2", "offer.prices.relay=\"0.5\"", "chain.rpc=http://127.0.0.1:1/rpc"];
+        let values =
+            ["payments.settle_at_fees=2", "offer.prices.relay=\"0.5\"", "chain.rpc=http://127.0.0.1:1/rpc"];
         let values: Vec<String> = values.iter().map(|text| (*text).to_owned()).collect();
         let settings = with_values(&Settings::default(), &values).unwrap();
         assert_eq!(settings.payments.settle_at_fees, 2);

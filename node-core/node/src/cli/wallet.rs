@@ -9,7 +9,10 @@ use theta_types::{Address, SecretKey, checksum_text};
 use theta_wallet::{DerivationPath, KeyFolder, WordCount, Words, parse_secret_key};
 use zeroize::Zeroizing;
 
-use super::Place;
+use super::{
+    Place,
+    coins::{self, SendCommand},
+};
 
 /// Commands on wallets.
 #[derive(Debug, Subcommand)]
@@ -32,6 +35,14 @@ pub enum WalletCommand {
         /// The wallet's address; may be left out when there is only one
         address: Option<Address>,
     },
+    /// Send coins from the running node's wallet
+    Send(SendCommand),
+    /// Show the balance of the running node's wallet
+    Balance,
+    /// Wipe the wallet's key from the running node's memory
+    Lock,
+    /// Open the wallet of the running node
+    Unlock,
 }
 
 /// Numbers of recovery words.
@@ -56,11 +67,15 @@ const LONGEST_IMPORT: u64 = 64 * 1024;
 impl WalletCommand {
     /// Does what was asked.
     pub fn run(self, place: &Place) -> anyhow::Result<()> {
-        let keys = place.key_folder()?;
         match self {
-            WalletCommand::Create { words } => create(place, &keys, words),
-            WalletCommand::Import { file } => import(place, &keys, file),
+            WalletCommand::Create { words } => create(place, &place.key_folder()?, words),
+            WalletCommand::Import { file } => import(place, &place.key_folder()?, file),
+            WalletCommand::Send(command) => command.run(place),
+            WalletCommand::Balance => coins::balance(place),
+            WalletCommand::Lock => coins::lock(place),
+            WalletCommand::Unlock => coins::unlock(place),
             WalletCommand::List => {
+                let keys = place.key_folder()?;
                 let addresses: Vec<String> = keys.addresses()?.iter().map(checksum_text).collect();
                 place.output().print(&addresses, |addresses| match addresses.as_slice() {
                     [] => "There is no wallet yet: create one with `thetis wallet create`.".into(),
@@ -68,6 +83,7 @@ impl WalletCommand {
                 })
             }
             WalletCommand::Export { address } => {
+                let keys = place.key_folder()?;
                 let address = match (address, keys.addresses()?.as_slice()) {
                     (Some(address), _) => address,
                     (None, [only]) => *only,
@@ -89,7 +105,10 @@ fn create(place: &Place, keys: &KeyFolder, words: WordsWanted) -> anyhow::Result
     let words = Words::random(count)?;
     store(place, keys, &words.key(DerivationPath::default(), 0)?)?;
     // To the terminal alone, so that the words do not end in a file with the answer.
-    eprintln!("\nRecovery words. Write them on paper now; they are not shown again, and who has them has the money:\n\n  {}", words.reveal());
+    eprintln!(
+        "\nRecovery words. Write them on paper now; they are not shown again, and who has them has the money:\n\n  {}",
+        words.reveal()
+    );
     Ok(())
 }
 

@@ -1,0 +1,17 @@
+-- The wallet's own transactions. outcome is null while one is open, then final, refused or superseded.
+CREATE TABLE wallet_transactions (
+  number INTEGER PRIMARY KEY,
+  request_id TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  hash TEXT NOT NULL UNIQUE,
+  raw BLOB NOT NULL,
+  outcome TEXT,
+  height INTEGER,
+  reason TEXT,
+  UNIQUE (sender, request_id)
+) STRICT;
+
+-- A sequence is free again only when its transaction was refused.
+CREATE UNIQUE INDEX wallet_transactions_by_sequence ON wallet_transactions (sender, sequence)
+  WHERE outcome IS NULL OR outcome <> 'refused';
