@@ -20,6 +20,8 @@ pub enum KeyringError {
 }
 
 /// The entry for one wallet: the key file's passphrase, never the key.
+///
+/// All calls block until the desktop answers, which may show a window first: keep them off async threads.
 #[derive(Debug, Clone)]
 pub struct OsKeyring {
     user: String,

@@ -1,4 +1,5 @@
 //! Tests of the public types: vectors, recorded chains, properties, rules.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod amounts_and_rules;
 mod json_forms;

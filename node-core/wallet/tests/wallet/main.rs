@@ -1,4 +1,5 @@
 //! Tests of the wallet: key files, passphrases, words, vouchers, reserves, sending, and a chain over RPC.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod chain_model;
 mod key_folder;
