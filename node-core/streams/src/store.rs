@@ -73,6 +73,9 @@ impl From<io::Error> for StoreError {
 
 impl SegmentStore {
     /// Opens the store in `folder`, with a cap in bytes for what is not pinned. Reads the folder's listing, not the files.
+    ///
+    /// Pins are not on disk: [`pin`](Self::pin) every stream that stays before anything else is asked of the store. The cap is
+    /// enforced from the first [`put`](Self::put) or [`set_cap`](Self::set_cap) on.
     pub fn open(folder: impl Into<PathBuf>, cap: u64) -> Result<Self, StoreError> {
         let folder = folder.into();
         std::fs::create_dir_all(&folder)?;
@@ -99,9 +102,8 @@ impl SegmentStore {
         for (_, hash, bytes) in files {
             index.insert(hash, bytes);
         }
-        let store = Self { folder: Arc::new(folder), index: Arc::new(Mutex::new(index)) };
-        store.evict(0)?;
-        Ok(store)
+        // Nothing is evicted yet: the caller has to say first which streams are pinned.
+        Ok(Self { folder: Arc::new(folder), index: Arc::new(Mutex::new(index)) })
     }
 
     /// Whether the content is here. (Its bytes may still turn out wrong.)
@@ -328,6 +330,27 @@ mod tests {
         store.unpin(stream.id()).unwrap();
         assert!(store.usage().cached <= 2_000);
         assert_eq!(store.usage().pinned, 0);
+    }
+
+    #[tokio::test]
+    async fn a_restart_loses_nothing_of_a_pinned_stream_that_is_larger_than_the_cap() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = manifest(2).sign(&key(1)).unwrap();
+        let store = SegmentStore::open(folder.path(), 2_000).unwrap();
+        store.pin(&stream);
+        for rendition in &stream.manifest().renditions {
+            for info in &rendition.segments {
+                store.put(info.hash, segment(&rendition.name, info.index).into()).await.unwrap();
+            }
+        }
+        drop(store);
+        let store = SegmentStore::open(folder.path(), 2_000).unwrap();
+        store.pin(&stream);
+        put(&store, 1).await;
+        for (hash, _) in stream.contents() {
+            assert!(store.get(hash).await.unwrap().is_some(), "{hash}");
+        }
+        assert_eq!(store.usage().cached, 1_000);
     }
 
     #[tokio::test]
