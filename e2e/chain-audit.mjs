@@ -1,9 +1,9 @@
 // Reads a whole chain over theta.* RPC and checks that no wei appears or disappears:
 // Σ balances + Σ (collateral + fund − used) = genesis + minted by coinbases − burnt fees.
 
-/** One theta.* call. */
+/** One theta.* call; `url` is the whole address, e.g. http://127.0.0.1:16888/rpc. */
 export async function rpc(url, method, params = {}) {
-  const response = await fetch(`${url}/rpc`, {
+  const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: [params] }),

@@ -73,7 +73,7 @@ async function startNodes() {
 }
 
 async function waitForProviders() {
-  await until('both edge nodes offering all they do', 90, async () => {
+  await until('both edge nodes offering all they do', 180, async () => {
     for (const edge of edges) {
       const { work } = await edge.status()
       const missing = work.kinds.filter((kind) => kind.why_none)

@@ -79,8 +79,9 @@ export class ThetisNode {
       headers: { authorization: `Bearer ${owner.token}`, 'content-type': 'application/json' },
       body: body === undefined ? undefined : JSON.stringify(body),
     })
-    const answer = await response.json()
-    if (!response.ok) throw new Error(`${this.name} ${route}: ${answer.message ?? JSON.stringify(answer)}`)
+    const text = await response.text()
+    const answer = text ? JSON.parse(text) : {}
+    if (!response.ok) throw new Error(`${this.name} ${route}: ${answer.message ?? `status ${response.status}`}`)
     return answer
   }
 

@@ -6,10 +6,8 @@ set_up() {
   need_apt "making test videos" "${VIDEO_TEST_PACKAGES[@]}"
   need_apt "testing the keyring" "${KEYRING_TEST_PACKAGES[@]}"
   need_apt "playing the stream" "${BROWSER_PACKAGES[@]}"
-  need_e2e
 }
 step "Set-up" set_up
 step "Models" tools/models.sh
 step "Build" cargo build --workspace --all-targets
 step "Crate tests" cargo test --workspace --no-fail-fast
-step "Demo as a test" env THETIS_BIN="$(target_dir)/debug" node e2e/demo.mjs

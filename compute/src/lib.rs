@@ -19,6 +19,7 @@ pub mod gguf;
 pub mod llama;
 pub mod loaded;
 pub mod model_store;
+pub mod processor;
 pub mod registry;
 pub mod runtime;
 pub mod tokenizer;

@@ -48,9 +48,9 @@ struct Settings {
     /// Where models run.
     #[arg(long, value_enum, default_value = "auto", global = true)]
     device: Wanted,
-    /// The most threads that a computation on the processor takes; 0 means one for each core.
-    #[arg(long, default_value_t = 0, global = true)]
-    threads: usize,
+    /// Threads that a computation on the processor takes; one for every two cores if absent.
+    #[arg(long, global = true)]
+    threads: Option<usize>,
     /// Memory for the weights of all loaded models, in MiB.
     #[arg(long, default_value_t = 2048, global = true)]
     memory_mib: u64,
@@ -92,8 +92,20 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let settings = arguments.settings;
-    let models = open_models(&settings)?;
-    if let Some(Action::Inspect) = arguments.action {
+    // The worker itself is a thread of the pool, so that a small product need not wake another one.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads.unwrap_or_else(half_the_cores))
+        .build()?;
+    pool.install(|| run(&settings, arguments.action.is_some()))
+}
+
+fn half_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+fn run(settings: &Settings, inspect: bool) -> anyhow::Result<()> {
+    let models = open_models(settings)?;
+    if inspect {
         let device = models.runtime().device();
         let answer = serde_json::json!({
             "device": device.words, "gpu": device.gpu, "models": models.installed(),
@@ -115,12 +127,11 @@ fn open_models(settings: &Settings) -> anyhow::Result<LoadedModels> {
             Registry::parse(&text)?
         }
     };
-    rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global()?;
     let program = env::current_exe().context("finding this program, to probe with")?;
     let runtime = device::choose(&settings.device.into(), &program, device::PROBE_TIME)?;
     let limits = MemoryLimits {
         bytes: settings.memory_mib.saturating_mul(1024 * 1024),
         idle: Duration::from_secs(settings.idle_s),
     };
-    Ok(LoadedModels::new(registry, ModelStore::new(&settings.models), Box::new(runtime), limits))
+    Ok(LoadedModels::new(registry, ModelStore::new(&settings.models), runtime, limits))
 }

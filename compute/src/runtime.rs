@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use crate::{ComputeError, bert::BertFile, llama::LlamaFile};
 
 /// A library that runs models on one device. Burn is the first; another one for processors may follow.
-pub trait Runtime: fmt::Debug {
+pub trait Runtime: fmt::Debug + Send {
     /// The device, for people.
     fn device(&self) -> &DeviceDescription;
 
@@ -27,7 +27,7 @@ pub struct DeviceDescription {
 }
 
 /// An embeddings model on a device.
-pub trait Encoder: fmt::Debug {
+pub trait Encoder: fmt::Debug + Send + Sync {
     /// One vector of unit length for each text, given as token ids (at least one each, special tokens included).
     fn encode(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ComputeError>;
 
@@ -39,7 +39,7 @@ pub trait Encoder: fmt::Debug {
 }
 
 /// A chat model on a device.
-pub trait Decoder: fmt::Debug {
+pub trait Decoder: fmt::Debug + Send + Sync {
     /// A fresh text that is `expected` tokens long in the end, or longer if need be.
     fn start(&self, expected: usize) -> Result<Box<dyn Decoding>, ComputeError>;
 
@@ -54,10 +54,13 @@ pub trait Decoder: fmt::Debug {
 }
 
 /// A text that a [`Decoder`] continues, with its keys and values cached.
-pub trait Decoding: fmt::Debug {
+pub trait Decoding: fmt::Debug + Send {
     /// Appends tokens (at least one) and returns the logits of what comes after the last.
     fn push(&mut self, tokens: &[u32]) -> Result<Vec<f32>, ComputeError>;
 
     /// How many tokens the text has.
     fn tokens(&self) -> usize;
 }
+
+#[cfg(test)]
+mod tests;

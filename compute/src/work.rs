@@ -21,7 +21,7 @@ pub struct Work {
 #[derive(Debug)]
 enum Kind {
     Embeddings(Embedding),
-    Chat(Answer),
+    Chat(Box<Answer>),
 }
 
 impl Work {
@@ -35,7 +35,9 @@ impl Work {
     ) -> Result<Self, ComputeError> {
         let kind = match task {
             Task::Embeddings(order) => Kind::Embeddings(models.embeddings(&order.model, now)?.embed(order)?),
-            Task::Chat(order) => Kind::Chat(models.chat(&order.model, now)?.answer(order, fresh_seed)?),
+            Task::Chat(order) => {
+                Kind::Chat(Box::new(models.chat(&order.model, now)?.answer(order, fresh_seed)?))
+            }
             Task::Inspect { .. } | Task::Transcode(_) | Task::Check(_) => {
                 return Err(ComputeError::OtherWorker);
             }

@@ -1,10 +1,14 @@
 //! SmolLM2-135M-Instruct against what llama.cpp says (tools/reference/chat.py).
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod installed;
 
 use std::sync::Arc;
 
-use edge_compute::{burn_runtime::BurnRuntime, chat::ChatModel, registry::FileRole};
+use edge_compute::{
+    burn_runtime::BurnRuntime, chat::ChatModel, processor::ProcessorRuntime, registry::FileRole,
+    runtime::Runtime,
+};
 use edge_jobs::{ChatMessage, ChatOrder, Sampling};
 use serde::Deserialize;
 
@@ -44,11 +48,11 @@ impl Step {
     }
 }
 
-fn load(test: &str) -> Option<Arc<ChatModel>> {
+fn load(test: &str, runtime: &dyn Runtime) -> Option<Arc<ChatModel>> {
     let (store, registry) = installed::model(test, MODEL)?;
     let entry = registry.model(MODEL).unwrap();
     let bytes = store.read(entry, FileRole::Gguf).unwrap();
-    Some(ChatModel::load(bytes, entry.max_tokens, &BurnRuntime::processor()).unwrap())
+    Some(ChatModel::load(bytes, entry.max_tokens, runtime).unwrap())
 }
 
 fn log_probabilities(logits: &[f32]) -> Vec<f32> {
@@ -64,11 +68,21 @@ fn likeliest(values: &[f32]) -> u32 {
 #[test]
 fn thirty_two_greedy_tokens_of_five_conversations_agree_with_llama_cpp() {
     let test = "thirty_two_greedy_tokens_of_five_conversations_agree_with_llama_cpp";
-    let Some(model) = load(test) else { return };
+    agree(test, &ProcessorRuntime::new(), 5);
+}
+
+#[test]
+fn burn_says_the_same() {
+    // Two conversations are enough to see that it does, and the second takes seconds.
+    agree("burn_says_the_same", &BurnRuntime::processor(), 2);
+}
+
+fn agree(test: &str, runtime: &dyn Runtime, conversations: usize) {
+    let Some(model) = load(test, runtime) else { return };
     let reference: Reference = serde_json::from_slice(&installed::reference("chat.json")).unwrap();
     assert_eq!(reference.conversations.len(), 5);
     let mut largest = 0.0_f32;
-    for (number, conversation) in reference.conversations.iter().enumerate() {
+    for (number, conversation) in reference.conversations.iter().take(conversations).enumerate() {
         assert_eq!(conversation.steps.len(), 32);
         let order = ChatOrder {
             model: MODEL.into(),
@@ -106,5 +120,8 @@ fn thirty_two_greedy_tokens_of_five_conversations_agree_with_llama_cpp() {
         }
         println!("conversation {number}: {} greedy tokens agree", same.unwrap_or(32));
     }
-    println!("160 steps: log probabilities differ from llama.cpp without rounding by {largest} at most");
+    println!(
+        "{}: log probabilities differ from llama.cpp without rounding by {largest} at most",
+        runtime.device().words
+    );
 }

@@ -1,4 +1,5 @@
 //! all-MiniLM-L6-v2 against vectors that onnxruntime made (tools/reference/embeddings.py).
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod installed;
 
@@ -83,7 +84,7 @@ fn fifty_sentences_agree_with_onnxruntime_on_a_gpu() {
     };
     let program = env!("CARGO_BIN_EXE_thetis-compute").as_ref();
     let runtime = device::choose(&wanted, program, device::PROBE_TIME).unwrap();
-    agree("fifty_sentences_agree_with_onnxruntime_on_a_gpu", &runtime);
+    agree("fifty_sentences_agree_with_onnxruntime_on_a_gpu", runtime.as_ref());
 }
 
 #[test]

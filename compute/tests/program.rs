@@ -1,4 +1,5 @@
 //! The program itself, through its pipes.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod installed;
 

@@ -11,7 +11,9 @@ fn main() -> std::io::Result<()> {
     let script = match fs::read_to_string(source) {
         Ok(script) => script,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("cargo:warning=hls.js is not installed: the player page is built without it (run `make player`)");
+            println!(
+                "cargo:warning=hls.js is not installed: the player page is built without it (run `make player`)"
+            );
             String::new()
         }
         Err(error) => return Err(error),

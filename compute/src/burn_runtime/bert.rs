@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 
-use super::{UNSEEN, host_values, matrix, token_ids};
+use super::{UNSEEN, host_values, matrix, token_ids, transposed};
 use crate::{
     ComputeError,
     bert::{BertFile, BertShape},
@@ -35,7 +35,7 @@ struct Layer {
 
 #[derive(Debug)]
 struct Linear {
-    /// A row for each output value.
+    /// A column for each output value.
     weight: Tensor<2>,
     bias: Tensor<2>,
 }
@@ -162,7 +162,7 @@ impl Layer {
 
 impl Linear {
     fn apply(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.clone().transpose()) + self.bias.clone()
+        x.matmul(self.weight.clone()) + self.bias.clone()
     }
 }
 
@@ -201,7 +201,7 @@ impl Loader<'_, '_> {
         }
         let rows = bias.len();
         Ok(Linear {
-            weight: matrix(weight, rows, columns, self.device),
+            weight: matrix(transposed(&weight, rows, columns), columns, rows, self.device),
             bias: matrix(bias, 1, rows, self.device),
         })
     }

@@ -124,12 +124,12 @@ mod tests {
         // Probabilities 1/7, 2/7 and 4/7.
         let logits = [0.0, 2.0_f32.ln(), 4.0_f32.ln()];
         let mut sampler = sampler(1.0, 1.0, 7);
-        let mut counts = [0; 3];
+        let mut counts = [0_i32; 3];
         for _ in 0..70_000 {
             counts[sampler.draw(&logits) as usize] += 1;
         }
         for (count, expected) in counts.into_iter().zip([10_000, 20_000, 40_000]) {
-            assert!((count - expected as i32).abs() < 600, "{counts:?}");
+            assert!((count - expected).abs() < 600, "{counts:?}");
         }
     }
 

@@ -10,7 +10,12 @@ use edge_jobs::ComputeDevice;
 
 use self::probe::probe_in_child;
 pub use self::probe::{ProbeReport, probe_here};
-use crate::{ComputeError, burn_runtime::BurnRuntime, runtime::DeviceDescription};
+use crate::{
+    ComputeError,
+    burn_runtime::BurnRuntime,
+    processor::ProcessorRuntime,
+    runtime::{DeviceDescription, Runtime},
+};
 
 /// A driver may compile kernels for a while; one that takes longer hangs.
 pub const PROBE_TIME: Duration = Duration::from_secs(60);
@@ -84,9 +89,13 @@ fn open(api: Api) -> Result<Opened, ComputeError> {
 
 /// Chooses the device for a worker: each candidate is tried by `program probe` in a process of its own, because a broken
 /// driver may hang or crash and take its process with it. What passes is opened here.
-pub fn choose(wanted: &ComputeDevice, program: &Path, time: Duration) -> Result<BurnRuntime, ComputeError> {
+pub fn choose(
+    wanted: &ComputeDevice,
+    program: &Path,
+    time: Duration,
+) -> Result<Box<dyn Runtime>, ComputeError> {
     if *wanted == ComputeDevice::Cpu {
-        return Ok(BurnRuntime::processor());
+        return Ok(Box::new(ProcessorRuntime::new()));
     }
     let software_allowed = *wanted == ComputeDevice::SoftwareGpu;
     let mut reasons = Vec::new();
@@ -97,7 +106,7 @@ pub fn choose(wanted: &ComputeDevice, program: &Path, time: Duration) -> Result<
                 format!("{} is a processor that plays a GPU", report.adapter)
             }
             Ok(_) => match open(*api) {
-                Ok(opened) => return Ok(runtime_on(*api, opened)),
+                Ok(opened) => return Ok(Box::new(runtime_on(*api, opened))),
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),
@@ -106,7 +115,7 @@ pub fn choose(wanted: &ComputeDevice, program: &Path, time: Duration) -> Result<
         reasons.push(format!("{}: {reason}", api.name()));
     }
     if *wanted == ComputeDevice::Auto {
-        return Ok(BurnRuntime::processor());
+        return Ok(Box::new(ProcessorRuntime::new()));
     }
     Err(ComputeError::NoGpu(reasons.join("; ")))
 }

@@ -3,7 +3,6 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::runtime::Runtime;
 
 /// A program that stands for `thetis-compute probe` on a machine with a certain driver.
 fn driver(folder: &TempDir, script: &str) -> PathBuf {

@@ -10,7 +10,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use self::tensor::{Tensor, TensorType};
+pub use self::tensor::{BLOCK, Blocks, EightBitBlock, FourBitBlock, Tensor, TensorType};
 pub use self::value::Value;
 use self::{cursor::Cursor, tensor::TensorInfo};
 

@@ -106,30 +106,92 @@ pub struct Tensor<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-impl Tensor<'_> {
-    /// All values, row after row, exactly as the format defines them.
-    pub fn values(&self) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.rows * self.columns);
-        match self.kind {
-            TensorType::F32 => {
-                values.extend(self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-            }
-            TensorType::Q4_1 => {
-                for block in self.bytes.as_chunks::<Q4_1_BYTES>().0 {
-                    let (scale, minimum) = (half(block, 0), half(block, 2));
-                    let packed = &block[4..];
-                    values.extend(packed.iter().map(|byte| scale * f32::from(byte & 0xf) + minimum));
-                    values.extend(packed.iter().map(|byte| scale * f32::from(byte >> 4) + minimum));
-                }
-            }
-            TensorType::Q8_0 => {
-                for block in self.bytes.as_chunks::<Q8_0_BYTES>().0 {
-                    let scale = half(block, 0);
-                    values.extend(block[2..].iter().map(|byte| scale * f32::from(byte.cast_signed())));
-                }
-            }
+/// A tensor's values in memory, as narrow as the file has them.
+#[derive(Debug)]
+pub enum Blocks {
+    /// Of F32.
+    Floats(Vec<f32>),
+    /// Of Q4_1.
+    FourBits(Vec<FourBitBlock>),
+    /// Of Q8_0.
+    EightBits(Vec<EightBitBlock>),
+}
+
+/// 32 values of Q4_1: `scale * number + minimum`.
+#[derive(Clone, Copy, Debug)]
+pub struct FourBitBlock {
+    /// What numbers are multiplied by.
+    pub scale: f32,
+    /// What is added.
+    pub minimum: f32,
+    /// Two numbers in a byte: the low half is of the first 16 values, the high half of the others.
+    pub numbers: [u8; BLOCK / 2],
+}
+
+/// 32 values of Q8_0: `scale * number`.
+#[derive(Clone, Copy, Debug)]
+pub struct EightBitBlock {
+    /// What numbers are multiplied by.
+    pub scale: f32,
+    /// The numbers.
+    pub numbers: [i8; BLOCK],
+}
+
+impl FourBitBlock {
+    fn read(bytes: &[u8; Q4_1_BYTES]) -> Self {
+        let mut numbers = [0; BLOCK / 2];
+        numbers.copy_from_slice(&bytes[4..]);
+        Self { scale: half(bytes, 0), minimum: half(bytes, 2), numbers }
+    }
+
+    /// The 32 values, exactly as the format defines them.
+    #[inline(always)]
+    pub fn values(&self) -> [f32; BLOCK] {
+        let mut values = [0.0; BLOCK];
+        for at in 0..BLOCK / 2 {
+            values[at] = self.scale * f32::from(self.numbers[at] & 0xf) + self.minimum;
+            values[at + BLOCK / 2] = self.scale * f32::from(self.numbers[at] >> 4) + self.minimum;
         }
         values
+    }
+}
+
+impl EightBitBlock {
+    fn read(bytes: &[u8; Q8_0_BYTES]) -> Self {
+        let numbers = std::array::from_fn(|at| bytes[2 + at].cast_signed());
+        Self { scale: half(bytes, 0), numbers }
+    }
+
+    /// The 32 values, exactly as the format defines them.
+    #[inline(always)]
+    pub fn values(&self) -> [f32; BLOCK] {
+        self.numbers.map(|number| self.scale * f32::from(number))
+    }
+}
+
+impl Tensor<'_> {
+    /// All values, row after row, as narrow as they are stored.
+    pub fn blocks(&self) -> Blocks {
+        match self.kind {
+            TensorType::F32 => Blocks::Floats(
+                self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            ),
+            TensorType::Q4_1 => {
+                Blocks::FourBits(self.bytes.as_chunks().0.iter().map(FourBitBlock::read).collect())
+            }
+            TensorType::Q8_0 => {
+                Blocks::EightBits(self.bytes.as_chunks().0.iter().map(EightBitBlock::read).collect())
+            }
+        }
+    }
+
+    /// All values, row after row, as 32-bit floats.
+    pub fn values(&self) -> Vec<f32> {
+        match self.blocks() {
+            Blocks::Floats(values) => values,
+            Blocks::FourBits(blocks) => blocks.iter().flat_map(FourBitBlock::values).collect(),
+            Blocks::EightBits(blocks) => blocks.iter().flat_map(EightBitBlock::values).collect(),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl ByteLevelBpe {
             return Err(refused(format!("ends with the unknown token {end}")));
         }
         let (mut vocabulary, mut controls) = (Vocab::default(), HashMap::new());
-        let mut bytes = Vec::with_capacity(names.len());
+        let mut bytes: Vec<Box<[u8]>> = Vec::with_capacity(names.len());
         let alphabet = alphabet();
         for ((id, name), kind) in (0_u32..).zip(names).zip(kinds) {
             if *kind == CONTROL {
@@ -67,7 +67,7 @@ impl ByteLevelBpe {
         // never looked for, so a message cannot smuggle one in.
         let steps = vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
         tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
-        let longest = bytes.iter().map(|bytes: &Box<[u8]>| bytes.len()).max().unwrap_or(0);
+        let longest = bytes.iter().map(|bytes| bytes.len()).max().unwrap_or(0);
         Ok(Self { tokenizer, bytes, controls, end: end as u32, longest })
     }
 

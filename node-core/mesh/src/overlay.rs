@@ -1,6 +1,6 @@
 //! The libp2p protocols that make up the overlay, and their limits.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::time::Duration;
 
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, autonat, connection_limits,
@@ -144,9 +144,6 @@ fn kademlia(config: &MeshConfig, peer: PeerId) -> Result<kad::Behaviour<kad::sto
         .set_provider_publication_interval(Some(PROVIDER_TTL / 3))
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_caching(kad::Caching::Disabled);
-    if let Some(factor) = NonZeroUsize::new(20) {
-        settings.set_replication_factor(factor);
-    }
     let mut kademlia = kad::Behaviour::with_config(peer, store, settings);
     if config.reachability == Reachability::Public {
         kademlia.set_mode(Some(kad::Mode::Server));

@@ -134,11 +134,11 @@ async fn changes_come_as_sections_that_differ() {
         std::mem::take(&mut text)
     };
     // The last section of the first picture.
-    let first = read_until("event: spent").await;
-    assert!(first.contains("event: node") && first.contains("event: work"), "{first}");
+    let first = read_until("event: workers\n").await;
+    assert!(first.contains("event: node\n") && first.contains("event: work\n"), "{first}");
     node.json(&["pause"]);
     let change = read_until("\"reason\":\"paused\"").await;
-    assert!(!change.contains("event: node"), "what did not change is not sent again: {change}");
+    assert!(!change.contains("event: node\n"), "what did not change is not sent again: {change}");
 }
 
 #[tokio::test]

@@ -33,9 +33,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = SegmentStore::open(folder, u64::MAX / 2)?;
     let mut segments = Vec::new();
     for index in 0..count {
-        let content: Bytes = (0..bytes).map(|at| (at as u32 ^ index).wrapping_mul(2_654_435_761) as u8).collect();
+        let content: Bytes =
+            (0..bytes).map(|at| (at as u32 ^ index).wrapping_mul(2_654_435_761) as u8).collect();
         let hash = ContentHash::of(&content);
-        segments.push(SegmentInfo { index, file: String::new(), duration_ms: 2_000, bytes: bytes as u64, hash });
+        segments.push(SegmentInfo {
+            index,
+            file: String::new(),
+            duration_ms: 2_000,
+            bytes: bytes as u64,
+            hash,
+        });
         store.put(hash, content).await?;
     }
     let key = SecretKey::random()?;

@@ -93,16 +93,34 @@ impl Manifest {
         require((1..=MAX_RENDITIONS).contains(&self.renditions.len()), "it has no renditions, or too many")?;
         require(self.thumbnails.len() <= MAX_THUMBNAILS, "it has too many still pictures")?;
         for (place, rendition) in self.renditions.iter().enumerate() {
-            require(is_rendition_name(&rendition.name), "a rendition's name is not of lower case letters and digits")?;
+            require(
+                is_rendition_name(&rendition.name),
+                "a rendition's name is not of lower case letters and digits",
+            )?;
             let twin = self.renditions[..place].iter().any(|other| other.name == rendition.name);
             require(!twin, "two renditions have one name")?;
-            require((16..=16_384).contains(&rendition.width) && (16..=16_384).contains(&rendition.height), "a size is out of range")?;
-            require(rendition.codecs.len() <= 100 && rendition.codecs.chars().all(is_codec_char), "a codecs text is not one")?;
-            require((1..=MAX_SEGMENTS).contains(&rendition.segments.len()), "a rendition has no segments, or too many")?;
+            require(
+                (16..=16_384).contains(&rendition.width) && (16..=16_384).contains(&rendition.height),
+                "a size is out of range",
+            )?;
+            require(
+                rendition.codecs.len() <= 100 && rendition.codecs.chars().all(is_codec_char),
+                "a codecs text is not one",
+            )?;
+            require(
+                (1..=MAX_SEGMENTS).contains(&rendition.segments.len()),
+                "a rendition has no segments, or too many",
+            )?;
             for (index, segment) in rendition.segments.iter().enumerate() {
                 require(segment.index as usize == index, "segments are not numbered in order")?;
-                require((1..=MAX_SEGMENT_MS).contains(&segment.duration_ms), "a segment's duration is out of range")?;
-                require((1..=MAX_SEGMENT_BYTES).contains(&segment.bytes), "a segment's size is out of range")?;
+                require(
+                    (1..=MAX_SEGMENT_MS).contains(&segment.duration_ms),
+                    "a segment's duration is out of range",
+                )?;
+                require(
+                    (1..=MAX_SEGMENT_BYTES).contains(&segment.bytes),
+                    "a segment's size is out of range",
+                )?;
             }
         }
         Ok(())
@@ -157,7 +175,8 @@ fn signed_bytes(body: &[u8]) -> Vec<u8> {
 }
 
 fn is_rendition_name(name: &str) -> bool {
-    (1..=16).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    (1..=16).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 fn is_codec_char(letter: char) -> bool {

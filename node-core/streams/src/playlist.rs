@@ -10,7 +10,8 @@ use crate::Manifest;
 pub fn master_playlist(manifest: &Manifest) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     for rendition in &manifest.renditions {
-        let Rendition { name, width, height, bandwidth, average_bandwidth, codecs, frame_rate, .. } = rendition;
+        let Rendition { name, width, height, bandwidth, average_bandwidth, codecs, frame_rate, .. } =
+            rendition;
         let (frames, seconds) = *frame_rate;
         // Writing to a String cannot fail.
         let _ = write!(

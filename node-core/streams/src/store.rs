@@ -138,7 +138,8 @@ impl SegmentStore {
 
     /// Keeps bytes under their hash, after making room. Known content is left as it is.
     pub async fn put(&self, hash: ContentHash, bytes: Bytes) -> Result<(), StoreError> {
-        let (path, partial) = (self.path(&hash), self.path(&hash).with_extension(format!("{:08x}", rand::random::<u32>())));
+        let (path, partial) =
+            (self.path(&hash), self.path(&hash).with_extension(format!("{:08x}", rand::random::<u32>())));
         let size = bytes.len() as u64;
         if self.contains(&hash) {
             return Ok(());

@@ -31,7 +31,8 @@ impl StreamSource for Network {
 
     async fn segment(&self, _: &SignedManifest, hash: ContentHash) -> Result<Bytes, SourceError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let lie = self.lies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |lies| lies.checked_sub(1)).is_ok();
+        let lie =
+            self.lies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |lies| lies.checked_sub(1)).is_ok();
         if lie {
             return Ok(Bytes::from_static(b"not the segment"));
         }

@@ -114,9 +114,7 @@ impl Judge for WorkerJudge {
         match self.compare(check, FRAMES).await {
             Ok(checks) if checks.is_empty() => Verdict::Bad("there is no rendition".into()),
             Ok(checks) => match checks.iter().find(|check| !check.passed) {
-                Some(failed) => {
-                    Verdict::Bad(format!("{}: {}", failed.rendition, failed.problems.join(", ")))
-                }
+                Some(failed) => Verdict::Bad(format!("{}: {}", failed.rendition, failed.problems.join(", "))),
                 None => Verdict::Good,
             },
             Err(reason) => Verdict::Unknown(reason),
@@ -127,9 +125,9 @@ impl Judge for WorkerJudge {
     async fn ladder_so_far(&self, check: LadderCheck) -> Verdict {
         match self.compare(check, FRAMES_SO_FAR).await {
             Ok(checks) => {
-                let frames = checks.iter().flat_map(|check| {
-                    check.frames.iter().map(move |frame| (&check.rendition, frame))
-                });
+                let frames = checks
+                    .iter()
+                    .flat_map(|check| check.frames.iter().map(move |frame| (&check.rendition, frame)));
                 let mut seen = 0;
                 for (rendition, frame) in frames {
                     seen += 1;

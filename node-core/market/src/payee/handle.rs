@@ -72,6 +72,7 @@ struct Shared {
     ledger: Owner<PayeeLedger>,
     chain: Arc<dyn ChainAccess>,
     clock: Arc<dyn Clock>,
+    terms: PayeeTerms,
     /// The resource, once its rule is in force.
     resource: watch::Receiver<Option<ResourceId>>,
     /// Changes when a line wants its last voucher.
@@ -119,7 +120,7 @@ impl Payee {
                 fresh
             }
         };
-        let ledger = PayeeLedger::open(provider, chain.chain_id(), resource, terms, store)?;
+        let ledger = PayeeLedger::open(provider, chain.chain_id(), resource, terms.clone(), store)?;
         let ledger = Owner::start("payee-book", ledger)
             .map_err(|error| StoreError::Unavailable(format!("no thread for it: {error}")))?;
         let (in_force, resource) = watch::channel(None);
@@ -135,15 +136,19 @@ impl Payee {
             poked,
             refusals: Default::default(),
         };
-        let tasks =
-            [tokio::spawn(register).abort_handle(), tokio::spawn(settler.run()).abort_handle()];
-        let shared = Shared { provider, ledger, chain, clock, resource, closings, poke, tasks };
+        let tasks = [tokio::spawn(register).abort_handle(), tokio::spawn(settler.run()).abort_handle()];
+        let shared = Shared { provider, ledger, chain, clock, terms, resource, closings, poke, tasks };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Who is paid.
     pub fn provider(&self) -> Address {
         self.shared.provider
+    }
+
+    /// The settings.
+    pub fn terms(&self) -> &PayeeTerms {
+        &self.shared.terms
     }
 
     /// The resource that reserves must list; `None` until its rule is on the chain, and no offer is made before.
@@ -168,8 +173,7 @@ impl Payee {
         self.take_in(payer, wanted).await?;
         if let Some(voucher) = voucher {
             // One that is worth nothing changes nothing: the session stands on what is known without it.
-            if let Err(fault) =
-                self.shared.ledger.with(move |ledger| ledger.receive(payer, &voucher)).await?
+            if let Err(fault) = self.shared.ledger.with(move |ledger| ledger.receive(payer, &voucher)).await?
             {
                 debug!(%payer, %fault, "a payer's first voucher is not taken");
             }

@@ -98,7 +98,9 @@ async fn look(
             in_force.send_replace(None);
             match random_resource_id() {
                 Ok(fresh) => match ledger.with(move |ledger| ledger.change_resource(fresh)).await? {
-                    Ok(()) => warn!(%resource, "somebody else took the resource's name; another one is registered"),
+                    Ok(()) => {
+                        warn!(%resource, "somebody else took the resource's name; another one is registered")
+                    }
                     Err(error) => warn!(%error, "a new resource could not be recorded"),
                 },
                 Err(error) => warn!(%error, "no new resource"),
@@ -113,7 +115,9 @@ async fn look(
     let request = TxRequest::OwnResource { resource_id: resource.clone(), duration: RULE_DURATION };
     match transactions.send(&name, request).await {
         Ok(sent) => match sent.outcome().await {
-            Ok(TxOutcome::Final { height }) => info!(%resource, %height, "the provider's rule is on the chain"),
+            Ok(TxOutcome::Final { height }) => {
+                info!(%resource, %height, "the provider's rule is on the chain")
+            }
             Ok(outcome) => warn!(?outcome, "the provider's rule did not come about"),
             Err(error) => warn!(%error, "the provider's rule is not final yet"),
         },

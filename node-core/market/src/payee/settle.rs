@@ -139,7 +139,9 @@ impl Settler {
                 self.refusals.remove(&payment.line);
                 self.give_up(payment.line).await
             }
-            Ok(TxStatus::NotFound | TxStatus::Abandoned) => self.send(payment.line, payment.raw, height).await,
+            Ok(TxStatus::NotFound | TxStatus::Abandoned) => {
+                self.send(payment.line, payment.raw, height).await
+            }
             Ok(TxStatus::Pending | TxStatus::Finalized { .. }) => Ok(()),
             Err(error) => {
                 report(&error, "a payment could not be looked up");

@@ -28,7 +28,9 @@ pub enum PayerError {
     #[error("the provider's resource has no rule of its own")]
     NoRule,
     /// The balance does not reach.
-    #[error("a reserve of {fund} TFuelWei, as much collateral and the fee are more than the balance of {balance}")]
+    #[error(
+        "a reserve of {fund} TFuelWei, as much collateral and the fee are more than the balance of {balance}"
+    )]
     Balance {
         /// TFuelWei that would be reserved.
         fund: Wei,
@@ -165,7 +167,8 @@ impl Payer {
             attempts.borrow_and_update();
             let wanted = amount.clone();
             let ledger = &self.shared.ledger;
-            let Some(needed) = ledger.with(move |ledger| ledger.missing_room(provider, &wanted)).await? else {
+            let Some(needed) = ledger.with(move |ledger| ledger.missing_room(provider, &wanted)).await?
+            else {
                 return Ok(());
             };
             if !ledger.with(move |ledger| ledger.is_opening(provider)).await? {
@@ -333,13 +336,11 @@ async fn follow(
         // The height first: the account is then at that height, or a later one.
         let height = *heights.borrow_and_update();
         match chain.account(address).await {
-            Ok(Some(account)) => {
-                match ledger.with(move |ledger| ledger.observe(&account, height)).await {
-                    Ok(Ok(())) => drop(seen.send_replace(height)),
-                    Ok(Err(error)) => warn!(%error, "the payer's book could not follow the chain"),
-                    Err(Closed) => return,
-                }
-            }
+            Ok(Some(account)) => match ledger.with(move |ledger| ledger.observe(&account, height)).await {
+                Ok(Ok(())) => drop(seen.send_replace(height)),
+                Ok(Err(error)) => warn!(%error, "the payer's book could not follow the chain"),
+                Err(Closed) => return,
+            },
             // Nothing was ever sent to this address: it has no reserves.
             Ok(None) => drop(seen.send_replace(height)),
             Err(error) => warn!(%error, "the payer's account could not be read"),

@@ -7,9 +7,7 @@ mod terms;
 
 pub use handle::{Payer, PayerConfig, PayerError};
 pub use ledger::{PayError, PayerLedger, SpendingSummary, UnitsDue};
-pub use store::{
-    PayerAccount, PayerBook, PayerChange, PayerLine, PayerReserve, PayerStore, ReserveState,
-};
+pub use store::{PayerAccount, PayerBook, PayerChange, PayerLine, PayerReserve, PayerStore, ReserveState};
 pub use terms::{FEE, PayerTerms};
 
 /// Why nothing was signed.

@@ -80,10 +80,10 @@ impl Ended {
             Ended::Unpaid(message) => Some(Reply::Unpaid { message: message.clone() }),
             Ended::Nonsense(message) => Some(failed(JobErrorCode::BadInput, message.clone())),
             Ended::Stopped => Some(failed(JobErrorCode::Busy, "the provider paused".into())),
-            Ended::Failed(error) => {
-                Some(Reply::Event { event: Event::Failed { job, error: error.clone() } })
+            Ended::Failed(error) => Some(Reply::Event { event: Event::Failed { job, error: error.clone() } }),
+            Ended::Book(_) => {
+                Some(failed(JobErrorCode::Internal, "the provider cannot keep its books".into()))
             }
-            Ended::Book(_) => Some(failed(JobErrorCode::Internal, "the provider cannot keep its books".into())),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use edge_jobs::{FrameError, JobError, JobErrorCode, JobId, JobKind, Order, VideoEncoder, WorkerCapabilities};
+use edge_jobs::{
+    FrameError, JobError, JobErrorCode, JobId, JobKind, Order, VideoEncoder, WorkerCapabilities,
+};
 use edge_mesh::PeerId;
 use theta_types::{Address, Wei};
 use tokio::{
@@ -133,7 +135,7 @@ impl Provider {
     }
 
     /// The offer to announce now; `None` while the own rule is not on the chain, or nothing is offered.
-    pub fn offer(&self, peer: PeerId, capabilities: &[WorkerCapabilities], credit: Wei) -> Option<Offer> {
+    pub fn offer(&self, peer: PeerId, capabilities: &[WorkerCapabilities]) -> Option<Offer> {
         let resource = self.shared.payee.resource().borrow().clone()?;
         let can = |service: &ServicePrice| match (&service.kind, &service.model) {
             (JobKind::Relay, _) => true,
@@ -167,7 +169,7 @@ impl Provider {
             encoders: capabilities.iter().flat_map(|worker| worker.encoders.clone()).collect(),
             device: device.map(|device| device.chars().take(64).collect()),
             gpu: capabilities.iter().any(|worker| worker.gpu),
-            credit,
+            credit: self.shared.payee.terms().credit.clone(),
             issued,
             expires: issued + OFFER_LIFE,
         })
@@ -250,11 +252,8 @@ impl Provider {
     /// Takes a voucher for earlier work, and nothing else.
     async fn pay_up(&self, payer: Address, open: &Open) -> Result<Admitted, (Refusal, String)> {
         let voucher = open.voucher.as_deref().cloned();
-        let opened = self
-            .shared
-            .payee
-            .open(payer, open.job, JobKind::Relay, Wei::zero(), open.reserve, voucher)
-            .await;
+        let opened =
+            self.shared.payee.open(payer, open.job, JobKind::Relay, Wei::zero(), open.reserve, voucher).await;
         // A payer that owes too much is refused a session, but its voucher was taken.
         if let Ok(session) = opened {
             let _ = self.shared.payee.close(session).await;
@@ -288,13 +287,10 @@ impl Provider {
         };
         self.shared.jobs.put(record.clone()).await;
         let mut tally = Tally::default();
-        let credit = self.shared.payee.read(|ledger| ledger.terms().credit.clone()).await;
-        let outcome = match credit {
-            Ok(credit) => match collector.say(&Reply::Accepted { credit }).await {
-                Ok(()) => self.work(&mut collector, open.job, open.work, &mut tally).await,
-                Err(ended) => Err(ended),
-            },
-            Err(error) => Err(error.into()),
+        let credit = self.shared.payee.terms().credit.clone();
+        let outcome = match collector.say(&Reply::Accepted { credit }).await {
+            Ok(()) => self.work(&mut collector, open.job, open.work, &mut tally).await,
+            Err(ended) => Err(ended),
         };
         if let Err(ended) = &outcome {
             debug!(job = %open.job, %ended, "a session ended early");

@@ -3,11 +3,7 @@
 use edge_jobs::{ChatOrder, Event, JobError, JobErrorCode, JobId, Task};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    Ended, Provider,
-    collect::Collector,
-    serve::Tally,
-};
+use super::{Ended, Provider, collect::Collector, serve::Tally};
 use crate::session::{Reply, chat_units};
 
 pub(super) async fn serve_chat<S>(
@@ -20,6 +16,7 @@ pub(super) async fn serve_chat<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let mut asked = 0;
     let mut task = provider.shared.worker.start(job, Task::Chat(order)).await?;
     while let Some(event) = collector.next_event(&mut task).await? {
         match event {
@@ -27,6 +24,10 @@ where
                 let units = chat_units(tally.tokens + u64::from(count));
                 if units > collector.delivered {
                     // The worker goes on meanwhile; its tokens wait here.
+                    if asked < collector.delivered {
+                        asked = collector.delivered;
+                        collector.ask().await?;
+                    }
                     collector.wait_paid(collector.delivered).await?;
                     collector.deliver(units - collector.delivered).await?;
                 }
@@ -35,6 +36,7 @@ where
                 collector.say(&Reply::Event { event: Event::Tokens { job, text, count } }).await?;
                 if tally.tokens > 0 && chat_units(tally.tokens + 1) > collector.delivered {
                     // The unit is full.
+                    asked = collector.delivered;
                     collector.ask().await?;
                 }
             }

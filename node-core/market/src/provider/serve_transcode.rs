@@ -17,7 +17,7 @@ use super::{
     serve::Tally,
     work_folder::{JobFolder, path_below},
 };
-use crate::session::{Frame, LadderCount, Reply};
+use crate::session::{LadderCount, Reply};
 
 /// How far the source may be longer than ordered, in milliseconds: containers round.
 const DURATION_TOLERANCE_MS: u64 = 1_000;
@@ -39,7 +39,10 @@ where
     receive_source(collector, &order, folder).await?;
     let media = inspect(provider, collector, job, folder).await?;
     if media.duration_ms > order.source_duration_ms + DURATION_TOLERANCE_MS {
-        let message = format!("the source lasts {} ms, and {} were ordered", media.duration_ms, order.source_duration_ms);
+        let message = format!(
+            "the source lasts {} ms, and {} were ordered",
+            media.duration_ms, order.source_duration_ms
+        );
         return Err(JobError::new(JobErrorCode::BadInput, message).into());
     }
 
@@ -194,8 +197,8 @@ impl<'a> LadderSender<'a> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let same = names.len() == self.renditions.len()
-            && names.iter().all(|name| self.renditions.contains(name));
+        let same =
+            names.len() == self.renditions.len() && names.iter().all(|name| self.renditions.contains(name));
         if same {
             return Ok(());
         }

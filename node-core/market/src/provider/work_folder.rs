@@ -107,7 +107,9 @@ mod tests {
     fn names_from_elsewhere_stay_below_the_folder() {
         let root = Path::new("/work");
         assert_eq!(path_below(root, "360p/00001.ts"), Some("/work/360p/00001.ts".into()));
-        for name in ["", "/etc/passwd", "../x", "a/../b", "a//b", ".hidden", "a/b/c/d", "a\\b", "a\0b", "ä.ts"] {
+        for name in
+            ["", "/etc/passwd", "../x", "a/../b", "a//b", ".hidden", "a/b/c/d", "a\\b", "a\0b", "ä.ts"]
+        {
             assert_eq!(path_below(root, name), None, "{name:?}");
         }
     }

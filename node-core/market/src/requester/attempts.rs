@@ -26,12 +26,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub fn new(
-        shared: Arc<Shared>,
-        need: Need,
-        purse: Arc<dyn Purse>,
-        cancel: CancellationToken,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, need: Need, purse: Arc<dyn Purse>, cancel: CancellationToken) -> Self {
         let need = shared.need_of(need);
         Self { shared, purse, cancel, need, tries: 0, first: None, last: None }
     }

@@ -13,10 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{
-    BoxedStream, DialError, Purse, PurseEmpty, RequestError,
-    handle::Shared,
-};
+use super::{BoxedStream, DialError, Purse, PurseEmpty, RequestError, handle::Shared};
 use crate::{
     LineId,
     jobs::{JobOutcome, JobRecord, JobSide},
@@ -77,9 +74,9 @@ impl BuyError {
             BuyError::Nonsense(_) => Fault::BadMessage,
             BuyError::Lie { fault, .. } => *fault,
             BuyError::Failed(error) if error.code == JobErrorCode::Internal => Fault::BrokeOff,
-            BuyError::Refused { reason: Refusal::NotOffered | Refusal::Price | Refusal::Internal, .. } => {
-                Fault::Refused
-            }
+            BuyError::Refused {
+                reason: Refusal::NotOffered | Refusal::Price | Refusal::Internal, ..
+            } => Fault::Refused,
             BuyError::PaymentRefused(_) => Fault::Refused,
             _ => return None,
         };
@@ -129,6 +126,8 @@ pub(super) struct Buyer {
     credit: Wei,
     purse: Arc<dyn Purse>,
     cancel: CancellationToken,
+    /// A file was cut off, so that nothing more can be said.
+    cut_off: bool,
     /// Units paid.
     pub paid: u64,
     /// The record of the job. Whoever leads the session counts units, bytes and tokens in it.
@@ -186,6 +185,7 @@ impl Buyer {
             credit: offer.credit.clone(),
             purse,
             cancel,
+            cut_off: false,
             paid: 0,
             record,
             shared,
@@ -219,8 +219,18 @@ impl Buyer {
         let reserve = payer.read(move |ledger| ledger.open_reserve(provider)).await?;
         let open = Open { job, work, price, reserve, voucher: voucher.map(Box::new) };
         self.out.send(&Request::Open(Box::new(open))).await?;
-        let deadline = Instant::now() + OPEN_WAIT;
-        match self.next_by(deadline).await? {
+        let accepted = tokio::time::timeout(OPEN_WAIT, async {
+            loop {
+                let frame = self.notice().await?;
+                if let Some(frame) = self.attend(frame).await? {
+                    return Ok::<_, BuyError>(frame);
+                }
+            }
+        });
+        let Ok(answer) = accepted.await else {
+            return Err(BuyError::BrokeOff("it does not answer".into()));
+        };
+        match answer? {
             Frame::Message(Reply::Accepted { credit }) => {
                 self.credit = self.credit.clone().min(credit);
                 Ok(())
@@ -231,39 +241,52 @@ impl Buyer {
 
     /// The next frame that the session is about. Requests to freeze a line are answered on the way.
     pub async fn next(&mut self) -> Result<Frame<Reply>, BuyError> {
-        let deadline = Instant::now() + self.shared.settings.stall_wait;
-        self.next_by(deadline).await
+        let progress = Instant::now() + self.shared.settings.progress_wait;
+        self.next_by(progress).await
     }
 
-    async fn next_by(&mut self, mut deadline: Instant) -> Result<Frame<Reply>, BuyError> {
+    /// The next frame that the session is about, until `progress`; and something at all every little while.
+    async fn next_by(&mut self, progress: Instant) -> Result<Frame<Reply>, BuyError> {
         loop {
-            let frame = tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(BuyError::Cancelled),
-                frame = tokio::time::timeout_at(deadline, self.inbound.next()) => match frame {
-                    Ok(frame) => frame?,
-                    Err(_) => return Err(BuyError::BrokeOff("it says nothing any more".into())),
-                },
+            let sign_of_life = Instant::now() + self.shared.settings.stall_wait;
+            let deadline = progress.min(sign_of_life);
+            let frame = match tokio::time::timeout_at(deadline, self.notice()).await {
+                Ok(frame) => frame?,
+                Err(_) if deadline == progress => {
+                    return Err(BuyError::BrokeOff("it does not get on".into()));
+                }
+                Err(_) => return Err(BuyError::BrokeOff("it says nothing any more".into())),
             };
-            let Some(frame) = frame else { return Err(BuyError::BrokeOff("the stream ended".into())) };
-            match frame {
-                Frame::Message(Reply::Alive) => {
-                    deadline = deadline.max(Instant::now() + self.shared.settings.stall_wait);
-                }
-                Frame::Message(Reply::Freeze { reserve, sequence }) => {
-                    self.freeze(reserve, sequence).await?;
-                }
-                Frame::Message(Reply::Event { event: Event::Failed { error, .. } }) => {
-                    return Err(BuyError::Failed(error));
-                }
-                Frame::Message(Reply::Unpaid { message }) => {
-                    return Err(BuyError::PaymentRefused(message));
-                }
-                Frame::Message(Reply::Refused { reason, message }) => {
-                    return Err(BuyError::Refused { reason, message });
-                }
-                other => return Ok(other),
+            if let Some(frame) = self.attend(frame).await? {
+                return Ok(frame);
             }
+        }
+    }
+
+    /// Whatever comes next. Safe to drop; what it returns is for [`Buyer::attend`].
+    pub async fn notice(&mut self) -> Result<Frame<Reply>, BuyError> {
+        let frame = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(BuyError::Cancelled),
+            frame = self.inbound.next() => frame?,
+        };
+        frame.ok_or_else(|| BuyError::BrokeOff("the stream ended".into()))
+    }
+
+    /// Deals with what belongs to every session; gives back what is about this one.
+    pub async fn attend(&mut self, frame: Frame<Reply>) -> Result<Option<Frame<Reply>>, BuyError> {
+        match frame {
+            Frame::Message(Reply::Alive) => Ok(None),
+            Frame::Message(Reply::Freeze { reserve, sequence }) => {
+                self.freeze(reserve, sequence).await?;
+                Ok(None)
+            }
+            Frame::Message(Reply::Event { event: Event::Failed { error, .. } }) => {
+                Err(BuyError::Failed(error))
+            }
+            Frame::Message(Reply::Unpaid { message }) => Err(BuyError::PaymentRefused(message)),
+            Frame::Message(Reply::Refused { reason, message }) => Err(BuyError::Refused { reason, message }),
+            other => Ok(Some(other)),
         }
     }
 
@@ -275,25 +298,19 @@ impl Buyer {
         }
     }
 
-    /// Waits between two requests, and answers what the provider asks meanwhile. Returns only when the session ends.
-    pub async fn idle(&mut self) -> BuyError {
-        let far = Instant::now() + Duration::from_secs(24 * 3_600);
-        match self.next_by(far).await {
-            Ok(other) => unexpected(&other),
-            Err(error) => error,
-        }
-    }
-
     pub async fn say(&mut self, request: &Request) -> Result<(), BuyError> {
         Ok(self.out.send(request).await?)
     }
 
     /// Sends a file that the provider asked for.
     pub async fn send_file(&mut self, file: impl AsyncRead + Unpin, length: u64) -> Result<(), BuyError> {
-        let cancel = self.cancel.clone();
+        self.cut_off = true;
         tokio::select! {
-            () = cancel.cancelled() => Err(BuyError::Cancelled),
-            sent = self.out.send_file(file, length) => Ok(sent?),
+            () = self.cancel.cancelled() => Err(BuyError::Cancelled),
+            sent = self.out.send_file(file, length) => {
+                self.cut_off = false;
+                Ok(sent?)
+            }
         }
     }
 
@@ -330,10 +347,12 @@ impl Buyer {
             price: self.price.clone(),
             units,
         };
-        let voucher = match payer.pay(due.clone(), self.credit.clone()).await {
+        // On credit there must be room for the next unit, too.
+        let credit = if more { self.credit.saturating_sub(&self.price) } else { self.credit.clone() };
+        let voucher = match payer.pay(due.clone(), credit.clone()).await {
             Err(PayerError::Pay(PayError::NoRoom { .. })) => {
                 self.busy(payer.ensure(self.provider, amount)).await??;
-                payer.pay(due, self.credit.clone()).await?
+                payer.pay(due, credit).await?
             }
             other => other?,
         };
@@ -357,6 +376,9 @@ impl Buyer {
     /// requester went away are paid now.
     pub async fn end(mut self, error: Option<&BuyError>) -> Result<(), BuyError> {
         let farewell = async {
+            if self.cut_off {
+                return Ok(());
+            }
             if let Some(BuyError::Cancelled) = error {
                 self.cancel = CancellationToken::new();
                 self.out.send(&Request::Cancel).await?;

@@ -146,8 +146,7 @@ impl Requester {
                 }
                 return Ok(());
             }
-            let two_others =
-                others.iter().any(|(_, known)| largest_difference(known, &vector) <= TOLERANCE);
+            let two_others = others.iter().any(|(_, known)| largest_difference(known, &vector) <= TOLERANCE);
             if two_others {
                 let detail = format!("text {chosen}: two others agree on another vector");
                 return Err(BuyError::Lie { fault: Fault::WrongVectors, detail });
@@ -189,10 +188,7 @@ async fn opinion(
 }
 
 /// The vectors as they come, well formed, not paid yet.
-async fn receive(
-    buyer: &mut Buyer,
-    order: &EmbeddingsOrder,
-) -> Result<(Vec<Vec<f32>>, u64), BuyError> {
+async fn receive(buyer: &mut Buyer, order: &EmbeddingsOrder) -> Result<(Vec<Vec<f32>>, u64), BuyError> {
     let mut received = None;
     loop {
         match buyer.next().await? {

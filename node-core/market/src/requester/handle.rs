@@ -28,6 +28,8 @@ pub struct RequesterSettings {
     pub max_tries: u32,
     /// How long a provider may say nothing.
     pub stall_wait: Duration,
+    /// How long a provider may say nothing but that it is there.
+    pub progress_wait: Duration,
     /// Whether the first units of a new provider may go on its credit while a reserve is opened.
     pub use_credit: bool,
     /// The share of embeddings orders and chats that are checked by doing a part again, from 0 to 1.
@@ -45,6 +47,7 @@ impl Default for RequesterSettings {
             turn_wait: Duration::from_secs(30),
             max_tries: 4,
             stall_wait: Duration::from_secs(20),
+            progress_wait: Duration::from_secs(120),
             use_credit: true,
             check_share: 0.1,
             highest_prices: Vec::new(),
@@ -128,8 +131,7 @@ impl Requester {
     pub fn new(config: RequesterConfig) -> Self {
         let RequesterConfig { payer, dialer, offers, standing, judge, jobs, settings, clock } = config;
         let turns = Arc::new(Semaphore::new(settings.max_running.max(1)));
-        let shared =
-            Shared { payer, dialer, offers, standing, judge, jobs, settings, clock, turns };
+        let shared = Shared { payer, dialer, offers, standing, judge, jobs, settings, clock, turns };
         Self { shared: Arc::new(shared) }
     }
 

@@ -99,7 +99,8 @@ impl SegmentClient {
         {
             let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
             // The sort is stable: among equals the order by place, standing and price stays.
-            candidates.sort_by_key(|candidate| delivered.get(&candidate.offer.provider).copied().unwrap_or(0));
+            candidates
+                .sort_by_key(|candidate| delivered.get(&candidate.offer.provider).copied().unwrap_or(0));
         }
         if candidates.is_empty() {
             return Err(SegmentError::NoProvider { peers: peers.len() });
@@ -199,25 +200,36 @@ impl SegmentClient {
         };
         let shared = self.requester.shared.clone();
         let cancel = self.cancel.child_token();
-        let mut buyer =
-            match Buyer::open(shared, &candidate, errand, Arc::new(OpenPurse), cancel).await {
-                Ok(buyer) => buyer,
-                Err(error) => {
-                    queue.close();
-                    self.blame(&candidate, &error).await;
-                    while let Some(get) = queue.recv().await {
-                        let _ = get.reply.send(Err(error.to_string()));
-                    }
-                    return;
+        let mut buyer = match Buyer::open(shared, &candidate, errand, Arc::new(OpenPurse), cancel).await {
+            Ok(buyer) => buyer,
+            Err(error) => {
+                queue.close();
+                self.blame(&candidate, &error).await;
+                while let Some(get) = queue.recv().await {
+                    let _ = get.reply.send(Err(error.to_string()));
                 }
-            };
+                return;
+            }
+        };
         let error = loop {
             let get = tokio::select! {
                 get = tokio::time::timeout(IDLE, queue.recv()) => match get {
                     Ok(Some(get)) => get,
                     Ok(None) | Err(_) => break None,
                 },
-                error = buyer.idle() => break Some(error),
+                frame = buyer.notice() => {
+                    let attended = match frame {
+                        Ok(frame) => buyer.attend(frame).await,
+                        Err(error) => Err(error),
+                    };
+                    match attended {
+                        Ok(None) => continue,
+                        Ok(Some(other)) => break Some(unexpected(&other)),
+                        // The provider closed a session that had nothing to do.
+                        Err(BuyError::BrokeOff(_)) => break None,
+                        Err(error) => break Some(error),
+                    }
+                }
             };
             match receive(&mut buyer, &get).await {
                 Ok(Some(bytes)) => {

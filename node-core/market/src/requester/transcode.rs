@@ -284,9 +284,10 @@ impl<'a> Ladder<'a> {
         attempts: &Attempts,
     ) -> Result<(), BuyError> {
         let order = &self.job.order;
-        let most = order.thumbnails.as_ref().map_or(0, |wanted| {
-            order.source_duration_ms / wanted.every_ms.max(1) + SPARE_THUMBNAILS
-        });
+        let most = order
+            .thumbnails
+            .as_ref()
+            .map_or(0, |wanted| order.source_duration_ms / wanted.every_ms.max(1) + SPARE_THUMBNAILS);
         if self.thumbnails.len() as u64 >= most {
             return Err(BuyError::Nonsense("more thumbnails than were ordered".into()));
         }
@@ -298,10 +299,8 @@ impl<'a> Ladder<'a> {
 
     /// The report at the end must be about the files that came.
     fn check_report(&self, renditions: &[Rendition], thumbnails: &[Thumbnail]) -> Result<(), BuyError> {
-        let reported: BTreeMap<String, Vec<SegmentInfo>> = renditions
-            .iter()
-            .map(|rendition| (rendition.name.clone(), rendition.segments.clone()))
-            .collect();
+        let reported: BTreeMap<String, Vec<SegmentInfo>> =
+            renditions.iter().map(|rendition| (rendition.name.clone(), rendition.segments.clone())).collect();
         if reported != self.segments || renditions.len() != reported.len() {
             let detail = "the report at the end is not about the segments that came".to_owned();
             return Err(BuyError::Lie { fault: Fault::WrongFrames, detail });

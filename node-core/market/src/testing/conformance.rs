@@ -10,9 +10,7 @@ use theta_types::{Address, Height, ResourceId, TxHash, Wei};
 use crate::{
     JobShare, LineId,
     jobs::{JobOutcome, JobRecord, JobSide, JobStore},
-    payee::{
-        HeldVoucher, LineState, PayeeAccount, PayeeChange, PayeeLine, PayeeReserve, PayeeStore,
-    },
+    payee::{HeldVoucher, LineState, PayeeAccount, PayeeChange, PayeeLine, PayeeReserve, PayeeStore},
     payer::{PayerAccount, PayerChange, PayerLine, PayerReserve, PayerStore, ReserveState},
     standing::{Fault, FaultRecord, StandingRecord, StandingStore},
 };
@@ -158,8 +156,7 @@ pub fn payee_store_keeps_its_promise(mut reopen: impl FnMut() -> Arc<dyn PayeeSt
     let lines = [line(1, settled), line(2, submitted), line(3, LineState::Open)];
     assert_eq!(book.lines, lines);
     // Those of lines that wait, by rising total within a line.
-    let vouchers =
-        [held(2, small), held(2, middle.clone()), held(3, middle), held(3, large())];
+    let vouchers = [held(2, small), held(2, middle.clone()), held(3, middle), held(3, large())];
     assert_eq!(book.vouchers, vouchers);
     assert_eq!(store.shares(JobId([1; 16])).expect("shares are read"), [share(1, party(1), 5, None)]);
     store.apply(&[PayeeChange::Cover(id(3))]).expect("shares move");

@@ -47,18 +47,15 @@ impl MemoryPayerStore {
 impl PayerStore for MemoryPayerStore {
     fn load(&self) -> Result<PayerBook, StoreError> {
         let kept = lock(&self.kept);
-        let open = |reserve: &PayerReserve| {
-            matches!(reserve.state, ReserveState::Opening | ReserveState::Open)
-        };
+        let open =
+            |reserve: &PayerReserve| matches!(reserve.state, ReserveState::Opening | ReserveState::Open);
         Ok(PayerBook {
             accounts: kept.accounts.values().cloned().collect(),
             reserves: kept.reserves.values().filter(|reserve| open(reserve)).cloned().collect(),
             lines: kept
                 .lines
                 .values()
-                .filter(|line| {
-                    kept.reserves.get(&(line.id.counterparty, line.id.reserve)).is_some_and(open)
-                })
+                .filter(|line| kept.reserves.get(&(line.id.counterparty, line.id.reserve)).is_some_and(open))
                 .cloned()
                 .collect(),
             day: kept.days.last_key_value().map(|(day, agreed)| (*day, agreed.clone())),

@@ -193,8 +193,8 @@ impl Owner {
             OverlayEvent::RelayClient(event) => tracing::debug!(?event, "relay"),
             OverlayEvent::HolePunching(event) => tracing::debug!(?event, "hole punching"),
             OverlayEvent::Relay(_) | OverlayEvent::AutonatServer(_) => {}
-            #[allow(unreachable_patterns)]
-            _ => {}
+            OverlayEvent::Limits(never) => match never {},
+            OverlayEvent::Blocked(never) => match never {},
         }
     }
 

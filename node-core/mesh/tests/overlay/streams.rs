@@ -46,7 +46,7 @@ async fn nodes_that_share_one_bootstrap_node_find_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_carries_megabytes_both_ways_over_quic_and_over_tcp() {
-    let payload: Vec<u8> = (0..3_000_000u32).map(|index| (index * 7 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..3_000_000u32).map(|index| ((index * 7) >> 3) as u8).collect();
     for transport in [quic, tcp] {
         let server = start(config(&[])).await;
         echo(&server, Protocol::JOBS).await;

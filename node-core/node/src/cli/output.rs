@@ -1,5 +1,7 @@
 //! How answers look.
 
+use std::io::Write;
+
 use serde::Serialize;
 
 /// Text for people or JSON for programs.
@@ -14,11 +16,15 @@ pub enum Output {
 impl Output {
     /// Prints `value` as JSON, or what `text` makes of it.
     pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-        match self {
-            Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
-            Output::Text => println!("{}", text(value).trim_end()),
+        let answer = match self {
+            Output::Json => serde_json::to_string_pretty(value)?,
+            Output::Text => text(value),
+        };
+        match writeln!(std::io::stdout(), "{}", answer.trim_end()) {
+            // Whoever reads has seen enough, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
 }
 

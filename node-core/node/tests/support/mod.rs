@@ -79,8 +79,14 @@ impl Daemon {
     /// Starts it and waits until it answers.
     pub async fn serve(&mut self, flags: &[&str]) -> ControlClient {
         self.start(flags);
-        until("the node is up", async || self.client().is_some()).await;
-        self.client().unwrap()
+        let mut client = None;
+        until("the node is up", async || {
+            // The file of one that was killed may still be there.
+            client = self.client().filter(|client| client.owner().pid == self.pid());
+            client.is_some()
+        })
+        .await;
+        client.unwrap()
     }
 
     pub fn client(&self) -> Option<ControlClient> {

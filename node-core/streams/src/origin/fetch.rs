@@ -31,7 +31,10 @@ pub struct Fetch {
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetch").field("store", &self.store).field("under_way", &self.under_way().len()).finish_non_exhaustive()
+        f.debug_struct("Fetch")
+            .field("store", &self.store)
+            .field("under_way", &self.under_way().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +44,11 @@ impl Fetch {
     }
 
     /// The bytes of a part of the stream, from the store or the source, with the right hash.
-    pub async fn segment(&self, stream: Arc<SignedManifest>, hash: ContentHash) -> Result<Bytes, SourceError> {
+    pub async fn segment(
+        &self,
+        stream: Arc<SignedManifest>,
+        hash: ContentHash,
+    ) -> Result<Bytes, SourceError> {
         match self.store.get(hash).await {
             Ok(Some(bytes)) => return Ok(bytes),
             Ok(None) => {}

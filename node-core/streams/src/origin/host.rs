@@ -13,7 +13,8 @@ pub async fn loopback_names_alone(request: Request, next: Next) -> Response {
     if host.is_some_and(is_loopback) {
         next.run(request).await
     } else {
-        (StatusCode::MISDIRECTED_REQUEST, "this address answers to 127.0.0.1 and localhost alone\n").into_response()
+        (StatusCode::MISDIRECTED_REQUEST, "this address answers to 127.0.0.1 and localhost alone\n")
+            .into_response()
     }
 }
 
@@ -34,7 +35,9 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:8089", "localhost:80", "[::1]:8089", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["example.org", "127.0.0.1.example.org", "localhost.example.org:80", "", ":80", "10.0.0.1"] {
+        for host in
+            ["example.org", "127.0.0.1.example.org", "localhost.example.org:80", "", ":80", "10.0.0.1"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -88,7 +88,8 @@ async fn segment(
     Path((stream, rendition, file)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let stream = find(&origin, &stream).await?;
-    let index: usize = file.strip_suffix(".ts").and_then(|number| number.parse().ok()).ok_or(Problem::NoSuchPart)?;
+    let index: usize =
+        file.strip_suffix(".ts").and_then(|number| number.parse().ok()).ok_or(Problem::NoSuchPart)?;
     let segments = &stream.rendition(&rendition).ok_or(Problem::NoSuchPart)?.segments;
     let hash = segments.get(index).ok_or(Problem::NoSuchPart)?.hash;
     let next: Vec<_> = segments[index..].iter().skip(1).take(AHEAD).map(|segment| segment.hash).collect();
@@ -102,7 +103,8 @@ async fn thumbnail(
     Path((stream, number)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let stream = find(&origin, &stream).await?;
-    let number: usize = number.strip_suffix(".jpg").and_then(|text| text.parse().ok()).ok_or(Problem::NoSuchPart)?;
+    let number: usize =
+        number.strip_suffix(".jpg").and_then(|text| text.parse().ok()).ok_or(Problem::NoSuchPart)?;
     let hash = stream.manifest().thumbnails.get(number).ok_or(Problem::NoSuchPart)?.hash;
     Ok(content("image/jpeg", origin.fetch.segment(stream.clone(), hash).await?))
 }
@@ -115,7 +117,8 @@ async fn find(origin: &Origin, stream: &str) -> Result<Arc<SignedManifest>, Prob
 }
 
 fn playlist(text: String) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/vnd.apple.mpegurl"), (header::CACHE_CONTROL, "no-cache")];
+    let headers =
+        [(header::CONTENT_TYPE, "application/vnd.apple.mpegurl"), (header::CACHE_CONTROL, "no-cache")];
     (headers, text).into_response()
 }
 

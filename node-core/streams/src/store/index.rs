@@ -136,7 +136,12 @@ impl Index {
     }
 
     pub fn usage(&self) -> StoreUsage {
-        StoreUsage { cached: self.cached, pinned: self.pinned_bytes, cap: self.cap, files: self.entries.len() }
+        StoreUsage {
+            cached: self.cached,
+            pinned: self.pinned_bytes,
+            cap: self.cap,
+            files: self.entries.len(),
+        }
     }
 
     fn next_use(&mut self) -> u64 {

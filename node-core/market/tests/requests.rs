@@ -1,0 +1,575 @@
+//! Requests as the node makes them: to several providers, some of which die or lie.
+
+mod support;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use edge_jobs::{
+    ChatMessage, ChatOrder, ContentHash, EmbeddingsOrder, JobKind, Ladder, Order, Role, Sampling,
+    ThumbnailOrder, TranscodeOrder,
+};
+use edge_market::{
+    requester::{
+        ChatEvent, OpenPurse, Purse, PurseEmpty, RequestError, SegmentClient, TranscodeEvent, TranscodeJob,
+    },
+    standing::Fault,
+};
+use edge_mesh::PeerId;
+use support::{
+    chain::{Running, TestChain},
+    milli,
+    network::{CHAT_MODEL, Disk, EMBEDDINGS_MODEL, Node, NodeSettings, Way, Wires},
+    wallet,
+    worker::{Lie, TestWorker, vector, video},
+};
+use theta_types::{Address, Wei};
+use tokio_util::sync::CancellationToken;
+
+const BLOCK: Duration = Duration::from_millis(20);
+
+struct Scene {
+    chain: Arc<TestChain>,
+    wires: Wires,
+    requester: Node,
+    providers: Vec<Node>,
+    _running: Running,
+}
+
+/// A requester with its own worker, and providers that cost more one after the other, so that they are tried in order.
+async fn scene(own: Arc<TestWorker>, settings: NodeSettings, workers: Vec<Arc<TestWorker>>) -> Scene {
+    let rich: Vec<Address> = (1..=workers.len() as u8 + 1).map(|number| wallet(number).address()).collect();
+    let chain = TestChain::new(&rich);
+    let running = chain.run(BLOCK);
+    let wires = Wires::default();
+    let requester = Node::start(&chain, &wires, wallet(1), own, settings.clone(), Disk::default());
+    let mut providers = Vec::new();
+    for (index, worker) in workers.into_iter().enumerate() {
+        let settings = NodeSettings { price: milli(50 + index as u64), ..settings.clone() };
+        let provider =
+            Node::start(&chain, &wires, wallet(index as u8 + 2), worker, settings, Disk::default());
+        provider.announce_to(&chain.id(), &[&requester]).await;
+        providers.push(provider);
+    }
+    Scene { chain, wires, requester, providers, _running: running }
+}
+
+fn chat(tokens: u32) -> ChatOrder {
+    ChatOrder {
+        model: CHAT_MODEL.into(),
+        messages: vec![ChatMessage { role: Role::User, content: "Count.".into() }],
+        max_tokens: Some(tokens),
+        sampling: Sampling::default(),
+        stop: vec![],
+    }
+}
+
+async fn run_chat(node: &Node, order: ChatOrder) -> Result<(String, Vec<ChatEvent>), RequestError> {
+    let mut run = node.requester.chat(order, Arc::new(OpenPurse));
+    let (mut text, mut events) = (String::new(), Vec::new());
+    while let Some(event) = run.next().await {
+        let event = event?;
+        if let ChatEvent::Text { text: more, .. } = &event {
+            text.push_str(more);
+        }
+        events.push(event);
+    }
+    Ok((text, events))
+}
+
+fn texts(texts: &[&str]) -> EmbeddingsOrder {
+    EmbeddingsOrder {
+        model: EMBEDDINGS_MODEL.into(),
+        inputs: texts.iter().map(|text| (*text).to_owned()).collect(),
+    }
+}
+
+fn faults(scene: &Scene) -> Vec<(Address, Fault)> {
+    scene.requester.disk.standing.faults().into_iter().map(|fault| (fault.node, fault.fault)).collect()
+}
+
+async fn signed(node: &Node) -> Wei {
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let earnings = node.payee.earnings().await.unwrap();
+    earnings.signed + earnings.settled
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_goes_on_elsewhere_when_its_provider_is_killed_and_nothing_is_paid_twice() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    scene.providers[0].worker.slow(Duration::from_millis(5));
+    let mut run = scene.requester.requester.chat(chat(100), Arc::new(OpenPurse));
+    let (mut text, mut tokens, mut who, mut end) = (String::new(), 0, Vec::new(), None);
+    while let Some(event) = run.next().await {
+        match event.unwrap() {
+            ChatEvent::Provider { address } => who.push(address),
+            ChatEvent::Text { text: more, tokens: count } => {
+                text.push_str(&more);
+                tokens += count;
+                if tokens == 40 && who.len() == 1 {
+                    scene.providers[0].kill(&scene.wires);
+                }
+            }
+            finished @ ChatEvent::Finished { .. } => end = Some(finished),
+        }
+    }
+    assert_eq!(who, [scene.providers[0].address(), scene.providers[1].address()]);
+    assert_eq!(
+        text,
+        (0..100).map(|i| format!("word{i} ")).collect::<String>(),
+        "no word twice, none missing"
+    );
+    let Some(ChatEvent::Finished { completion_tokens, paid, .. }) = end else { panic!("no end") };
+    assert_eq!(completion_tokens, 100);
+    let second = signed(&scene.providers[1]).await;
+    // The first one's whole units, and the second one's for the rest.
+    let first_units = 2;
+    assert_eq!(paid, milli(50) * first_units + second.clone());
+    assert_eq!(scene.requester.payer.summary().await.unwrap().owed, Wei::zero());
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::BrokeOff)]);
+
+    // The dead one comes back, and what it had earned is settled.
+    let provider = &scene.providers[0];
+    let again = Node::start(
+        &scene.chain,
+        &scene.wires,
+        provider.wallet.clone(),
+        TestWorker::honest(),
+        NodeSettings {
+            payee: edge_market::payee::PayeeTerms { fee: milli(30), ..provider.settings.payee.clone() },
+            ..provider.settings.clone()
+        },
+        provider.disk.clone(),
+    );
+    let earnings = again.payee.earnings().await.unwrap();
+    assert_eq!(earnings.signed, milli(50) * first_units);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_providers_earned_voucher_settles_after_its_restart() {
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
+    let before = scene.chain.balance(scene.providers[0].address());
+    run_chat(&scene.requester, chat(160)).await.unwrap();
+    scene.providers[0].kill(&scene.wires);
+    let again = Node::start(
+        &scene.chain,
+        &scene.wires,
+        scene.providers[0].wallet.clone(),
+        TestWorker::honest(),
+        scene.providers[0].settings.clone(),
+        scene.providers[0].disk.clone(),
+    );
+    assert_eq!(again.payee.settle_all(Duration::from_secs(10)).await.unwrap(), Wei::zero());
+    assert_eq!(again.payee.earnings().await.unwrap().settled, milli(500));
+    assert_eq!(scene.chain.balance(again.address()) + milli(300), before + milli(500));
+    scene.chain.audit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_inflates_its_token_count_is_found_and_excluded() {
+    for lie in [Lie::Tokens, Lie::EmptyTokens] {
+        let workers = vec![TestWorker::with(lie), TestWorker::honest()];
+        let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+        let (_, events) = run_chat(&scene.requester, chat(64)).await.unwrap();
+        let who: Vec<Address> = events
+            .iter()
+            .filter_map(|event| match event {
+                ChatEvent::Provider { address } => Some(*address),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(who, [scene.providers[0].address(), scene.providers[1].address()], "{lie:?}");
+        assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::Inflated)]);
+        assert_eq!(signed(&scene.providers[0]).await, Wei::zero(), "the lie earned nothing");
+        assert!(scene.requester.standing.is_excluded(&scene.providers[0].address()));
+        // It is not even asked the next time.
+        let (_, events) = run_chat(&scene.requester, chat(16)).await.unwrap();
+        assert!(
+            matches!(&events[0], ChatEvent::Provider { address } if *address == scene.providers[1].address())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_requester_without_the_model_bounds_tokens_by_bytes() {
+    let workers = vec![TestWorker::with(Lie::EmptyTokens), TestWorker::honest()];
+    let scene = scene(TestWorker::without_models(), NodeSettings::default(), workers).await;
+    run_chat(&scene.requester, chat(64)).await.unwrap();
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::Inflated)]);
+    // One unit may have been paid before the claim was larger than the text's bytes.
+    assert!(signed(&scene.providers[0]).await <= milli(50));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_vectors_are_found_by_doing_one_again_and_not_paid() {
+    let workers = vec![TestWorker::with(Lie::Vectors), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    let order = texts(&["one", "two", "three"]);
+    let result = scene.requester.requester.embed(order, Arc::new(OpenPurse)).await.unwrap();
+    assert_eq!(result.provider, scene.providers[1].address());
+    assert_eq!(result.vectors, ["one", "two", "three"].map(vector));
+    assert_eq!((result.paid, result.prompt_tokens), (milli(51), 3));
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::WrongVectors)]);
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_vectors_are_found_by_two_others_when_this_node_has_no_model() {
+    let workers = vec![TestWorker::with(Lie::Vectors), TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::without_models(), NodeSettings::default(), workers).await;
+    let order = texts(&["one", "two"]);
+    let result = scene.requester.requester.embed(order.clone(), Arc::new(OpenPurse)).await.unwrap();
+    assert_eq!(result.vectors, ["one", "two"].map(vector));
+    assert!(faults(&scene).contains(&(scene.providers[0].address(), Fault::WrongVectors)));
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
+    // An honest one passes with one other's word.
+    let result = scene.requester.requester.embed(order, Arc::new(OpenPurse)).await.unwrap();
+    assert_eq!(result.paid, milli(51 + 52));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_providers_that_differ_are_both_doubted() {
+    let workers = vec![TestWorker::with(Lie::Vectors), TestWorker::honest()];
+    let mut settings = NodeSettings::default();
+    // So that a provider that was not paid once is there to be asked again.
+    settings.payee.credit = milli(120);
+    let scene = scene(TestWorker::without_models(), settings, workers).await;
+    let outcome = scene.requester.requester.embed(texts(&["one"]), Arc::new(OpenPurse)).await;
+    // The first is not taken; the second one's answer is checked against the first's, and is not taken either.
+    assert!(matches!(outcome, Err(RequestError::Failed { tries: 2, .. })), "{outcome:?}");
+    let found = faults(&scene);
+    assert!(found.iter().all(|(_, fault)| *fault == Fault::Doubtful), "{found:?}");
+    assert!(found.iter().any(|(node, _)| *node == scene.providers[0].address()));
+    assert!(found.iter().any(|(node, _)| *node == scene.providers[1].address()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_embeddings_at_one_time_add_up() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let mut settings = NodeSettings::default();
+    settings.requester.check_share = 0.0;
+    settings.requester.max_running = 8;
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    let requests = (0..100).map(|number| {
+        let requester = scene.requester.requester.clone();
+        async move { requester.embed(texts(&[&format!("text {number}")]), Arc::new(OpenPurse)).await }
+    });
+    let mut paid = Wei::zero();
+    for (number, result) in futures::future::join_all(requests).await.into_iter().enumerate() {
+        let result = result.unwrap();
+        assert_eq!(result.vectors, [vector(&format!("text {number}"))]);
+        paid += result.paid;
+    }
+    let earned = signed(&scene.providers[0]).await + signed(&scene.providers[1]).await;
+    assert_eq!(earned, paid);
+    for provider in &scene.providers {
+        let earnings = provider.payee.earnings().await.unwrap();
+        assert_eq!((earnings.owed, earnings.lost), (Wei::zero(), Wei::zero()));
+    }
+    assert!(faults(&scene).is_empty(), "{:?}", faults(&scene));
+}
+
+/// A source file, and a transcode of it.
+fn transcode_job(folder: &tempfile::TempDir, duration_ms: u64) -> TranscodeJob {
+    let bytes = video(1280, 720, duration_ms);
+    let source: PathBuf = folder.path().join("source.mp4");
+    std::fs::write(&source, &bytes).unwrap();
+    let output = folder.path().join("output");
+    std::fs::create_dir_all(&output).unwrap();
+    TranscodeJob {
+        order: TranscodeOrder {
+            source: ContentHash::of(&bytes),
+            source_bytes: bytes.len() as u64,
+            source_duration_ms: duration_ms,
+            ladder: Ladder::default(),
+            thumbnails: Some(ThumbnailOrder { every_ms: 10_000, short_side: 180 }),
+        },
+        source,
+        output,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ladder_arrives_whole_is_checked_and_paid_two_seconds_at_a_time() {
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = scene.requester.requester.transcode(transcode_job(&folder, 11_000), Arc::new(OpenPurse));
+    let (mut steps, mut result) = (Vec::new(), None);
+    while let Some(event) = run.next().await {
+        match event.unwrap() {
+            TranscodeEvent::Done(done) => result = Some(*done),
+            other => steps.push(other),
+        }
+    }
+    let result = result.unwrap();
+    assert_eq!(result.renditions.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["360p", "720p"]);
+    for rendition in &result.renditions {
+        assert_eq!(rendition.segments.len(), 6);
+        for segment in &rendition.segments {
+            let bytes = std::fs::read(result.folder.join(&segment.file)).unwrap();
+            assert_eq!(ContentHash::of(&bytes), segment.hash);
+        }
+    }
+    assert_eq!(result.thumbnails.len(), 1);
+    assert!(steps.contains(&TranscodeEvent::Checking));
+    // 11 s are 6 units.
+    assert_eq!(result.paid, milli(50) * 6);
+    let log = scene.wires.take_log();
+    let pays: Vec<u64> = log
+        .iter()
+        .filter(|(way, message)| *way == Way::ToProvider && message["say"] == "pay")
+        .map(|(_, message)| message["units"].as_u64().unwrap())
+        .collect();
+    assert_eq!(pays, [1, 2, 3, 4, 5, 6]);
+    // Never is a segment on its way whose unit's forerunner is unpaid.
+    let mut paid = 0;
+    for (way, message) in &log {
+        match (way, message["event"]["event"].as_str()) {
+            (Way::ToProvider, _) if message["say"] == "pay" => paid = message["units"].as_u64().unwrap(),
+            (Way::ToRequester, Some("segment")) => {
+                let index = message["event"]["segment"]["index"].as_u64().unwrap();
+                assert!(index <= paid, "segment {index} went out with {paid} units paid");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(signed(&scene.providers[0]).await, milli(300));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ladder_of_other_pictures_is_not_paid_and_made_elsewhere() {
+    // From the first segment on: found before anything is paid. From the last on: the last part is not paid.
+    for (from_segment, earned) in [(0, 0), (5, 5)] {
+        let workers = vec![TestWorker::with(Lie::Frames { from_segment }), TestWorker::honest()];
+        let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+        let folder = tempfile::tempdir().unwrap();
+        let job = transcode_job(&folder, 11_000);
+        let output = job.output.clone();
+        let result = scene.requester.requester.transcode(job, Arc::new(OpenPurse)).finish().await.unwrap();
+        assert_eq!(result.provider, scene.providers[1].address());
+        assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::WrongFrames)]);
+        assert_eq!(signed(&scene.providers[0]).await, milli(50) * earned);
+        // What the liar sent is gone.
+        assert_eq!(std::fs::read_dir(output).unwrap().count(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcode_moves_when_its_provider_is_killed_after_two_segments() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    scene.providers[0].worker.slow(Duration::from_millis(20));
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Arc::new(AtomicU32::new(0));
+    let (counted, killed) = (segments.clone(), Arc::new(tokio::sync::Notify::new()));
+    let second_is_out = killed.clone();
+    scene.wires.set_filter(Some(Arc::new(move |_, message| {
+        if message["event"]["event"] == "segment" && counted.fetch_add(1, Ordering::SeqCst) == 3 {
+            second_is_out.notify_one();
+        }
+        Some(message)
+    })));
+    let run = scene.requester.requester.transcode(transcode_job(&folder, 60_000), Arc::new(OpenPurse));
+    let finish = tokio::spawn(run.finish());
+    killed.notified().await;
+    scene.providers[0].kill(&scene.wires);
+    let result = finish.await.unwrap().unwrap();
+    assert_eq!(result.provider, scene.providers[1].address());
+    let second = signed(&scene.providers[1]).await;
+    assert_eq!(second, milli(51) * 30);
+    // What the dead one was paid is for what it delivered.
+    let lost = result.paid.saturating_sub(&second);
+    assert!(lost <= milli(50) * 2, "{lost}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_video_fails_without_a_second_try() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = transcode_job(&folder, 4_000);
+    let bytes = b"a text\n".to_vec();
+    std::fs::write(&job.source, &bytes).unwrap();
+    (job.order.source, job.order.source_bytes) = (ContentHash::of(&bytes), bytes.len() as u64);
+    let failed = scene.requester.requester.transcode(job, Arc::new(OpenPurse)).finish().await.unwrap_err();
+    assert!(matches!(&failed, RequestError::BadOrder(error) if error.message == "not a video"), "{failed}");
+    assert!(faults(&scene).is_empty());
+    assert_eq!(signed(&scene.providers[1]).await, Wei::zero());
+}
+
+/// Segments that both providers have.
+fn stock(scene: &Scene, count: usize) -> Vec<ContentHash> {
+    (0..count)
+        .map(|number| {
+            let bytes: Vec<u8> = (0..150_000).map(|i| ((i + number) % 253) as u8).collect();
+            let hashes: Vec<ContentHash> =
+                scene.providers.iter().map(|provider| provider.shelf.put(bytes.clone())).collect();
+            hashes[0]
+        })
+        .collect()
+}
+
+fn peers(scene: &Scene) -> Vec<PeerId> {
+    scene.providers.iter().map(|provider| provider.peer).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_come_from_all_peers_and_each_is_paid() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    let segments = stock(&scene, 12);
+    let cancel = CancellationToken::new();
+    let client = SegmentClient::new(scene.requester.requester.clone(), cancel.clone());
+    for hash in &segments {
+        let fetched = client.fetch(*hash, 1_000_000, &peers(&scene)).await.unwrap();
+        assert_eq!(ContentHash::of(&fetched.bytes), *hash);
+    }
+    let delivered = client.delivered();
+    assert_eq!(delivered.values().sum::<u64>(), 12);
+    for (provider, price) in scene.providers.iter().zip([50, 51]) {
+        let count = delivered[&provider.address()];
+        assert_eq!(count, 6, "the work is shared");
+        assert_eq!(signed(provider).await, milli(price) * count);
+    }
+    // A session is used again and again.
+    let opens = scene.wires.take_log().iter().filter(|(_, message)| message["say"] == "open").count();
+    assert_eq!(opens, 2);
+    cancel.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupt_segment_is_dropped_unpaid_and_taken_from_another() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    let segments = stock(&scene, 4);
+    *scene.providers[0].shelf.corrupt.lock().unwrap() = true;
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    for hash in &segments {
+        let fetched = client.fetch(*hash, 1_000_000, &peers(&scene)).await.unwrap();
+        assert_eq!(fetched.provider, scene.providers[1].address());
+    }
+    let found = faults(&scene);
+    assert!(!found.is_empty() && found.len() <= 2, "after two it is not asked any more: {found:?}");
+    assert!(found.iter().all(|fault| *fault == (scene.providers[0].address(), Fault::CorruptSegment)));
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_go_on_from_another_peer_when_one_is_killed_or_has_them_not() {
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    let segments = stock(&scene, 6);
+    let only_second = scene.providers[1].shelf.put(b"only here".to_vec());
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    for hash in &segments[..3] {
+        client.fetch(*hash, 1_000_000, &peers(&scene)).await.unwrap();
+    }
+    client.fetch(only_second, 1_000_000, &peers(&scene)).await.unwrap();
+    scene.providers[0].kill(&scene.wires);
+    for hash in &segments[3..] {
+        client.fetch(*hash, 1_000_000, &peers(&scene)).await.unwrap();
+    }
+    let unknown = ContentHash([9; 32]);
+    assert!(client.fetch(unknown, 1_000, &peers(&scene)).await.is_err());
+    let too_large = client.fetch(segments[0], 1_000, &peers(&scene)).await;
+    assert!(too_large.is_err(), "{too_large:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_segments_at_one_time_from_one_peer_add_up() {
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
+    let segments = stock(&scene, 30);
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    let all_peers = peers(&scene);
+    let fetches = segments.iter().map(|hash| client.fetch(*hash, 1_000_000, &all_peers));
+    for fetched in futures::future::join_all(fetches).await {
+        fetched.unwrap();
+    }
+    assert_eq!(signed(&scene.providers[0]).await, milli(50) * 30);
+    let earnings = scene.providers[0].payee.earnings().await.unwrap();
+    assert_eq!((earnings.owed, earnings.lost), (Wei::zero(), Wei::zero()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_nobody_is_there_the_request_says_so() {
+    let mut settings = NodeSettings::default();
+    settings.requester.highest_prices = vec![(JobKind::Chat, milli(10))];
+    let scene = scene(TestWorker::honest(), settings, vec![]).await;
+    let nobody = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(nobody.to_string().contains("no provider has announced itself"), "{nobody}");
+    let provider = Node::start(
+        &scene.chain,
+        &scene.wires,
+        wallet(2),
+        TestWorker::honest(),
+        NodeSettings::default(),
+        Disk::default(),
+    );
+    // Its wallet is empty: without a rule on the chain it offers nothing.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(provider.payee.resource().borrow().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_price_above_the_ceiling_is_not_paid() {
+    let mut settings = NodeSettings::default();
+    settings.requester.highest_prices = vec![(JobKind::Chat, milli(10))];
+    let scene = scene(TestWorker::honest(), settings, vec![TestWorker::honest()]).await;
+    let dear = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(dear.to_string().contains("above the limit"), "{dear}");
+    let unknown = ChatOrder { model: "unknown".into(), ..chat(16) };
+    let unknown = run_chat(&scene.requester, unknown).await.unwrap_err();
+    assert!(unknown.to_string().contains("nobody offers the model unknown"), "{unknown}");
+    let quote = scene.requester.requester.quote(&Order::Embeddings(texts(&["a"]))).unwrap();
+    assert_eq!((quote.highest(1), quote.units, quote.providers), (milli(50), Some(1), 1));
+}
+
+/// A purse with so much in it.
+struct Budget(Mutex<Wei>);
+
+impl Purse for Budget {
+    fn charge(&self, amount: &Wei) -> Result<(), PurseEmpty> {
+        let mut left = self.0.lock().unwrap();
+        *left = left.checked_sub(amount).ok_or_else(|| PurseEmpty("the budget is used up".into()))?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_stops_when_its_budget_is_used_up() {
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
+    let purse = Arc::new(Budget(Mutex::new(milli(120))));
+    let mut run = scene.requester.requester.chat(chat(160), purse);
+    let failed = loop {
+        match run.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("a chat ends with an event"),
+        }
+    };
+    assert!(matches!(failed, RequestError::OverBudget(_)), "{failed}");
+    assert_eq!(signed(&scene.providers[0]).await, milli(100));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_whose_resource_is_not_its_own_gets_no_reserve() {
+    use edge_market::offer::SignedOffer;
+
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
+    let provider = &scene.providers[0];
+    let mut offer = scene.requester.offers.of(&provider.address()).unwrap();
+    offer.resource = "nobodys".into();
+    offer.issued += 1;
+    let signed = SignedOffer::sign(offer, &scene.chain.id(), &provider.wallet).unwrap();
+    scene.requester.offers.take(&signed.bytes, Some(provider.address())).unwrap();
+    let failed = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(failed.to_string().contains("no rule of its own"), "{failed}");
+    assert!(scene.chain.of(scene.requester.address()).reserved_funds.is_empty(), "nothing is locked for it");
+}

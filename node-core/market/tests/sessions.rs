@@ -1,0 +1,360 @@
+//! What goes over a stream: a tap listens, alters, and cuts.
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use edge_jobs::{ChatMessage, ChatOrder, JobErrorCode, Role, Sampling};
+use edge_market::{
+    jobs::{JobOutcome, JobSide},
+    requester::{ChatEvent, OpenPurse, RequestError},
+    standing::Fault,
+};
+use serde_json::{Value, json};
+use support::{
+    chain::{Running, TestChain},
+    fee, milli,
+    network::{CHAT_MODEL, Disk, Node, NodeSettings, Way, Wires},
+    wallet,
+    worker::{Lie, TestWorker},
+};
+use theta_types::Wei;
+
+const BLOCK: Duration = Duration::from_millis(20);
+
+/// A chain, a requester, and a provider that it knows.
+struct Scene {
+    chain: Arc<TestChain>,
+    wires: Wires,
+    requester: Node,
+    provider: Node,
+    _running: Running,
+}
+
+async fn scene(settings: NodeSettings, worker: Arc<TestWorker>) -> Scene {
+    let (one, two) = (wallet(1), wallet(2));
+    let chain = TestChain::new(&[one.address(), two.address()]);
+    let running = chain.run(BLOCK);
+    let wires = Wires::default();
+    let requester = Node::start(&chain, &wires, one, TestWorker::honest(), settings.clone(), Disk::default());
+    let provider = Node::start(&chain, &wires, two, worker, settings, Disk::default());
+    provider.announce_to(&chain.id(), &[&requester]).await;
+    Scene { chain, wires, requester, provider, _running: running }
+}
+
+fn chat(tokens: u32) -> ChatOrder {
+    ChatOrder {
+        model: CHAT_MODEL.into(),
+        messages: vec![ChatMessage { role: Role::User, content: "Count.".into() }],
+        max_tokens: Some(tokens),
+        sampling: Sampling::default(),
+        stop: vec![],
+    }
+}
+
+async fn run_chat(node: &Node, order: ChatOrder) -> Result<(String, ChatEvent), RequestError> {
+    let mut run = node.requester.chat(order, Arc::new(OpenPurse));
+    let mut text = String::new();
+    while let Some(event) = run.next().await {
+        match event? {
+            ChatEvent::Text { text: more, .. } => text.push_str(&more),
+            end @ ChatEvent::Finished { .. } => return Ok((text, end)),
+            ChatEvent::Provider { .. } => {}
+        }
+    }
+    panic!("a chat ends with an event");
+}
+
+fn total(pay: &Value) -> Wei {
+    pay["voucher"]["total"].as_str().unwrap().parse().unwrap()
+}
+
+fn said<'a>(log: &'a [(Way, Value)], way: Way, what: &str) -> Vec<&'a Value> {
+    log.iter().filter(|(w, m)| *w == way && m["say"] == what).map(|(_, m)| m).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tap_shows_a_larger_voucher_for_each_unit_and_amounts_of_price_times_units() {
+    let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
+    let price = scene.provider.settings.price.clone();
+    let (text, end) = run_chat(&scene.requester, chat(70)).await.unwrap();
+    assert_eq!(text, (0..70).map(|i| format!("word{i} ")).collect::<String>());
+    assert!(matches!(&end, ChatEvent::Finished { completion_tokens: 70, paid, .. } if *paid == &price * 5));
+
+    let log = scene.wires.take_log();
+    let pays = said(&log, Way::ToProvider, "pay");
+    let units: Vec<u64> = pays.iter().map(|pay| pay["units"].as_u64().unwrap()).collect();
+    assert_eq!(units, [1, 2, 3, 4, 5]);
+    for pay in &pays {
+        assert_eq!(total(pay), &price * pay["units"].as_u64().unwrap());
+    }
+    // Between two payments never more than a unit's tokens went out.
+    let mut since_payment = 0;
+    for (way, message) in &log {
+        if *way == Way::ToProvider && message["say"] == "pay" {
+            since_payment = 0;
+        } else if message["event"]["event"] == "tokens" {
+            since_payment += message["event"]["count"].as_u64().unwrap();
+            assert!(since_payment <= 16, "{since_payment} tokens without a payment");
+        }
+    }
+    // Both sides' records agree.
+    let records = |node: &Node, side| {
+        node.disk.jobs.all().into_iter().filter(|job| job.side == side).collect::<Vec<_>>()
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (asked, done) =
+        (records(&scene.requester, JobSide::Requester), records(&scene.provider, JobSide::Provider));
+    assert_eq!((asked.len(), done.len()), (1, 1));
+    assert_eq!((asked[0].units, asked[0].tokens, asked[0].id), (done[0].units, done[0].tokens, done[0].id));
+    assert_eq!((done[0].units, &done[0].outcome), (5, &JobOutcome::Done));
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!((earnings.signed, earnings.owed), (&price * 5, Wei::zero()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_stops_after_a_missing_voucher() {
+    let mut settings = NodeSettings::default();
+    settings.provider.pay_wait = Duration::from_millis(400);
+    settings.requester.max_tries = 1;
+    let scene = scene(settings, TestWorker::honest()).await;
+    let price = scene.provider.settings.price.clone();
+    // The third payment says that it pays, and carries no voucher.
+    scene.wires.set_filter(Some(Arc::new(|way, mut message| {
+        if way == Way::ToProvider && message["say"] == "pay" && message["units"] == 3 {
+            message["voucher"] = Value::Null;
+        }
+        Some(message)
+    })));
+    let failed = run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    assert!(matches!(failed, RequestError::Failed { .. }), "{failed}");
+    let log = scene.wires.take_log();
+    let tokens: u64 = log
+        .iter()
+        .filter(|(_, message)| message["event"]["event"] == "tokens")
+        .map(|(_, message)| message["event"]["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!(tokens, 48, "nothing of the fourth unit went out");
+    assert_eq!(said(&log, Way::ToRequester, "unpaid").len(), 1);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!((earnings.signed, earnings.lost), (&price * 2, price.clone()));
+    // The payer meant to pay, and does with the next session's first message.
+    scene.wires.set_filter(None);
+    run_chat(&scene.requester, chat(16)).await.unwrap();
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!((earnings.signed, earnings.lost), (&price * 4, Wei::zero()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payer_that_goes_silent_costs_one_unit() {
+    let mut settings = NodeSettings::default();
+    settings.provider.pay_wait = Duration::from_millis(400);
+    settings.requester.max_tries = 1;
+    let scene = scene(settings, TestWorker::honest()).await;
+    scene.wires.set_filter(Some(Arc::new(|way, message| {
+        let pays = way == Way::ToProvider && message["say"] == "pay" && message["units"].as_u64() > Some(1);
+        (!pays).then_some(message)
+    })));
+    run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!(earnings.lost, scene.provider.settings.price);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_are_settled_in_the_middle_of_a_session_and_add_up_on_the_chain() {
+    let mut settings = NodeSettings::default();
+    // A line is settled when it exceeds two fees: 12 units of 0.05.
+    settings.payee.settle_at_fees = 2;
+    let scene = scene(settings, TestWorker::honest()).await;
+    let price = scene.provider.settings.price.clone();
+    let before = scene.chain.balance(scene.provider.address());
+    let chats = (0..4).map(|_| run_chat(&scene.requester, chat(160)));
+    for outcome in futures::future::join_all(chats).await {
+        outcome.unwrap();
+    }
+    let units = 40;
+    let left = scene.provider.payee.settle_all(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(left, Wei::zero());
+    let log = scene.wires.take_log();
+    assert!(!said(&log, Way::ToRequester, "freeze").is_empty());
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    // A last line may be below the fee.
+    assert_eq!(&earnings.settled + &earnings.signed, &price * units);
+    assert!(
+        earnings.signed <= fee() && earnings.lost.is_zero() && earnings.forgone.is_zero(),
+        "{earnings:?}"
+    );
+    let settlements = scene
+        .chain
+        .of(scene.requester.address())
+        .reserved_funds
+        .iter()
+        .map(|fund| fund.transfer_records.len() as u64)
+        .sum::<u64>();
+    assert!(settlements >= 2, "{settlements}");
+    assert_eq!(
+        scene.chain.balance(scene.provider.address()) + fee() * settlements,
+        &before + &earnings.settled
+    );
+    scene.chain.audit();
+    // Both books say the same.
+    tokio::time::sleep(BLOCK * 5).await;
+    let spent = scene.requester.payer.summary().await.unwrap();
+    assert_eq!((spent.settled, spent.signed), (earnings.settled, earnings.signed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_chat_stops_worker_and_payment_within_a_second() {
+    let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
+    scene.provider.worker.slow(Duration::from_millis(20));
+    let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
+    let mut tokens = 0;
+    while tokens < 20 {
+        if let Some(Ok(ChatEvent::Text { tokens: more, .. })) = run.next().await {
+            tokens += more;
+        }
+    }
+    drop(run);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(scene.provider.worker.running.load(std::sync::atomic::Ordering::SeqCst), 0);
+    // Two units were begun, and both are paid: nobody lost anything.
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!(earnings.signed, &scene.provider.settings.price * 2);
+    assert_eq!((earnings.owed, earnings.lost), (Wei::zero(), Wei::zero()));
+    let jobs = scene.provider.disk.jobs.all();
+    assert_eq!(jobs[0].outcome, JobOutcome::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_stops_the_job_within_a_second_and_nothing_is_owed_for_the_rest() {
+    let mut settings = NodeSettings::default();
+    settings.requester.max_tries = 1;
+    let scene = scene(settings, TestWorker::honest()).await;
+    scene.provider.worker.slow(Duration::from_millis(20));
+    let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
+    let mut tokens = 0;
+    while tokens < 20 {
+        if let Some(Ok(ChatEvent::Text { tokens: more, .. })) = run.next().await {
+            tokens += more;
+        }
+    }
+    scene.provider.governor.pause();
+    let failed = loop {
+        match run.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("a chat ends with an event"),
+        }
+    };
+    assert!(matches!(failed, RequestError::Failed { .. }), "{failed}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(scene.provider.worker.running.load(std::sync::atomic::Ordering::SeqCst), 0);
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!(earnings.signed, scene.provider.settings.price);
+    assert_eq!((earnings.owed, earnings.lost), (Wei::zero(), Wei::zero()));
+    // Pausing is no fault.
+    assert!(scene.requester.disk.standing.faults().is_empty());
+    let refused = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(refused.to_string().contains("paused"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_on_the_stream_is_dropped_scored_and_harmless() {
+    use edge_market::requester::Dialer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
+    let dialer = support::network::WireDialer::as_wallet(&scene.wires, wallet(9).address());
+    let frames: [Vec<u8>; 5] = [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        u32::MAX.to_be_bytes().to_vec(),
+        edge_jobs::encode_frame(&json!({"say": "pay", "units": 1, "voucher": null})).unwrap(),
+        edge_jobs::encode_frame(&json!({"say": "open", "price": "x".repeat(5_000)})).unwrap(),
+        [&4u32.to_be_bytes()[..], &[0, 1, 2, 3]].concat(),
+    ];
+    for frame in frames {
+        // Past the tap, which speaks frames itself.
+        let mut stream = dialer.open_raw(scene.provider.peer).unwrap();
+        stream.write_all(&frame).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        read.expect("the stream is closed").unwrap();
+        assert!(answer.is_empty());
+    }
+    let faults = scene.provider.disk.standing.faults();
+    assert!(faults.iter().all(|fault| fault.fault == Fault::BadMessage && fault.node == wallet(9).address()));
+    assert!(faults.len() >= 4, "{faults:?}");
+    // The provider goes on.
+    run_chat(&scene.requester, chat(16)).await.unwrap();
+    let _ = dialer.open(scene.provider.peer, edge_mesh::Protocol::JOBS).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_payer_begins_on_credit_and_pays_when_its_reserve_is_there() {
+    let mut settings = NodeSettings::default();
+    settings.payee.credit = milli(200);
+    let mut scene = scene(settings, TestWorker::honest()).await;
+    let price = scene.provider.settings.price.clone();
+    // The reserve takes longer than the credit lasts: 4 units of 16 tokens.
+    scene._running = scene.chain.run(Duration::from_millis(500));
+    scene.provider.worker.slow(Duration::from_millis(2));
+    run_chat(&scene.requester, chat(160)).await.unwrap();
+    let log = scene.wires.take_log();
+    let open = said(&log, Way::ToProvider, "open");
+    assert_eq!(open[0]["reserve"], Value::Null);
+    let pays = said(&log, Way::ToProvider, "pay");
+    assert_eq!(pays[0]["voucher"], Value::Null, "the first unit is on credit");
+    // The last voucher pays everything.
+    assert_eq!(total(pays.last().unwrap()), &price * 10);
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!((earnings.signed, earnings.owed, earnings.lost), (&price * 10, Wei::zero(), Wei::zero()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_days_limit_is_not_passed_by_a_single_unit() {
+    let mut settings = NodeSettings::default();
+    settings.payer.per_day = Some(milli(170));
+    let scene = scene(settings, TestWorker::honest()).await;
+    let price = scene.provider.settings.price.clone();
+    let failed = run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    assert!(matches!(&failed, RequestError::CannotPay(why) if why.contains("limit")), "{failed}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Three units fit. The provider delivered no fourth, or was told to stop before it was owed.
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!(earnings.signed, &price * 3);
+    assert!(earnings.lost <= price);
+    let refused = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(matches!(refused, RequestError::CannotPay(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_wallet_pays_nothing_and_keeps_its_vouchers() {
+    let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
+    run_chat(&scene.requester, chat(32)).await.unwrap();
+    scene.requester.wallet.lock();
+    let refused = run_chat(&scene.requester, chat(32)).await.unwrap_err();
+    assert!(matches!(&refused, RequestError::CannotPay(why) if why.contains("locked")), "{refused}");
+    scene.provider.wallet.lock();
+    let left = scene.provider.payee.settle_all(Duration::from_millis(300)).await.unwrap();
+    // 0.1 is below the fee anyway: nothing is worth a payment.
+    assert_eq!(left, Wei::zero());
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!(earnings.signed, &scene.provider.settings.price * 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_fails_is_told_honestly_and_costs_nothing() {
+    let mut settings = NodeSettings::default();
+    settings.requester.max_tries = 1;
+    settings.requester.progress_wait = Duration::from_millis(800);
+    let scene = scene(settings, TestWorker::with(Lie::Dies { after: 20 })).await;
+    let failed = run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    assert!(matches!(&failed, RequestError::Failed { tries: 1, .. }), "{failed}");
+    assert_eq!(failed.job_error().code, JobErrorCode::Internal);
+    let faults = scene.requester.disk.standing.faults();
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].fault, Fault::BrokeOff);
+}
