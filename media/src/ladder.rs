@@ -31,9 +31,10 @@ use crate::{
 
 /// Bits per second of the sound, once for all renditions.
 const SOUND_BITS: u32 = 128_000;
-/// The scaler, with a filter that takes in every pixel: the element's default leaves most out when it shrinks. The check's own
+/// The scaler, with a filter that takes in every pixel: the element's default leaves most out when it shrinks, and the sharper
+/// filters cost twice as much. The check's own
 /// scaler uses the same filter.
-pub(crate) const SCALER: &str = "videoconvertscale add-borders=false method=mitchell";
+pub(crate) const SCALER: &str = "videoconvertscale add-borders=false method=bilinear2";
 /// Decoded pictures that may wait for an encoder.
 const WAITING_PICTURES: u32 = 3;
 /// Seconds of sound that may wait for the pictures: more than any encoder's delay.

@@ -85,16 +85,53 @@ impl Kernel for Rows<'_, EightBitBlock> {
     }
 }
 
-/// Dot products of rows with several inputs. Each row is widened once for all of them.
-pub struct Widened<'a, B> {
-    /// Rows of blocks, one after another.
-    pub blocks: &'a [B],
-    /// Inputs, one after another.
-    pub inputs: &'a [f32],
-    /// Values of a row and of an input.
-    pub columns: usize,
+/// Dot products of rows with `W` inputs at once.
+pub struct Panel<'a, B, const W: usize> {
+    /// Rows, one after another.
+    pub rows: &'a [B],
+    /// The inputs, transposed: the values that meet one value of a row stand together.
+    pub inputs: &'a [[f32; W]],
     /// For each row, one value for each input.
-    pub out: &'a mut [f32],
+    pub out: &'a mut [[f32; W]],
+}
+
+/// Rows of blocks are widened on the way, and not in memory.
+impl<B: Widen, const W: usize> Kernel for Panel<'_, B, W> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rows, inputs, out } = self;
+        let inputs = inputs.as_chunks::<BLOCK>().0;
+        for (row, out) in rows.chunks_exact(inputs.len()).zip(out) {
+            let mut sums = [0.0; W];
+            for (block, inputs) in row.iter().zip(inputs) {
+                for (value, input) in block.widen().iter().zip(inputs) {
+                    add_scaled(&mut sums, *value, input);
+                }
+            }
+            *out = sums;
+        }
+    }
+}
+
+impl<const W: usize> Kernel for Panel<'_, f32, W> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rows, inputs, out } = self;
+        for (row, out) in rows.chunks_exact(inputs.len()).zip(out) {
+            let mut sums = [0.0; W];
+            for (value, input) in row.iter().zip(inputs) {
+                add_scaled(&mut sums, *value, input);
+            }
+            *out = sums;
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled<const W: usize>(sums: &mut [f32; W], value: f32, input: &[f32; W]) {
+    for at in 0..W {
+        sums[at] += value * input[at];
+    }
 }
 
 /// A block that can be widened.
@@ -115,89 +152,6 @@ impl Widen for EightBitBlock {
     fn widen(&self) -> [f32; BLOCK] {
         self.values()
     }
-}
-
-impl<B: Widen> Kernel for Widened<'_, B> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { blocks, inputs, columns, out } = self;
-        let mut row = vec![0.0; columns];
-        let rows = blocks.chunks_exact(columns / BLOCK);
-        for (blocks, out) in rows.zip(out.chunks_exact_mut(inputs.len() / columns)) {
-            for (block, wide) in blocks.iter().zip(row.as_chunks_mut::<BLOCK>().0) {
-                *wide = block.widen();
-            }
-            dots(&row, inputs, out);
-        }
-    }
-}
-
-/// Dot products of rows of floats with several inputs.
-pub struct Floats<'a> {
-    /// Rows, one after another.
-    pub rows: &'a [f32],
-    /// Inputs, one after another.
-    pub inputs: &'a [f32],
-    /// Values of a row and of an input.
-    pub columns: usize,
-    /// For each row, one value for each input.
-    pub out: &'a mut [f32],
-}
-
-impl Kernel for Floats<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { rows, inputs, columns, out } = self;
-        for (row, out) in rows.chunks_exact(columns).zip(out.chunks_exact_mut(inputs.len() / columns)) {
-            dots(row, inputs, out);
-        }
-    }
-}
-
-/// Dot products of one row with several inputs; four inputs at a time, so that a value of the row is loaded once for
-/// them.
-#[inline(always)]
-fn dots(row: &[f32], inputs: &[f32], out: &mut [f32]) {
-    let width = row.len();
-    let mut fours = inputs.chunks_exact(4 * width);
-    let mut out_fours = out.chunks_exact_mut(4);
-    for (inputs, out) in fours.by_ref().zip(out_fours.by_ref()) {
-        let (a, rest) = inputs.split_at(width);
-        let (b, rest) = rest.split_at(width);
-        let (c, d) = rest.split_at(width);
-        out.copy_from_slice(&dot_four(row, a, b, c, d));
-    }
-    for (input, out) in fours.remainder().chunks_exact(width).zip(out_fours.into_remainder()) {
-        *out = dot(row, input);
-    }
-}
-
-#[inline(always)]
-fn dot_four(row: &[f32], a: &[f32], b: &[f32], c: &[f32], d: &[f32]) -> [f32; 4] {
-    let [mut in_a, mut in_b, mut in_c, mut in_d] = [[0.0_f32; LANES]; 4];
-    let (rows, row_rest) = row.as_chunks::<LANES>();
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let ((c, c_rest), (d, d_rest)) = (c.as_chunks::<LANES>(), d.as_chunks::<LANES>());
-    for ((((row, a), b), c), d) in rows.iter().zip(a).zip(b).zip(c).zip(d) {
-        for at in 0..LANES {
-            in_a[at] += row[at] * a[at];
-        }
-        for at in 0..LANES {
-            in_b[at] += row[at] * b[at];
-        }
-        for at in 0..LANES {
-            in_c[at] += row[at] * c[at];
-        }
-        for at in 0..LANES {
-            in_d[at] += row[at] * d[at];
-        }
-    }
-    [
-        total(&in_a) + short_dot(row_rest, a_rest),
-        total(&in_b) + short_dot(row_rest, b_rest),
-        total(&in_c) + short_dot(row_rest, c_rest),
-        total(&in_d) + short_dot(row_rest, d_rest),
-    ]
 }
 
 /// The dot product of two slices of one length.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{Floats, Kernel, Rows, Widened, vectorised};
+use super::kernels::{Kernel, Panel, Rows, vectorised};
 use crate::gguf::{BLOCK, Blocks, Tensor};
 
 /// Weights that one task takes: some ten microseconds of work.
@@ -78,25 +78,49 @@ impl Matrix {
         out
     }
 
-    /// Widens each row once for all inputs.
+    /// Reads each value once for a panel of inputs.
     fn multiply_many(&self, inputs: &[f32], count: usize) -> Vec<f32> {
-        let columns = self.columns;
-        let mut by_row = vec![0.0; self.rows * count];
-        let task = self.rows_of_a_task(count);
-        let tasks = by_row.par_chunks_mut(task * count);
-        let blocks_of_task = task * columns / BLOCK;
+        let mut out = vec![0.0; count * self.rows];
+        let (mut inputs, mut rest) = (inputs, out.as_mut_slice());
+        while !inputs.is_empty() {
+            let left = inputs.len() / self.columns;
+            let taken = match left {
+                0..=8 => self.multiply_panel::<8>(inputs, rest),
+                9..=16 => self.multiply_panel::<16>(inputs, rest),
+                _ => self.multiply_panel::<32>(inputs, rest),
+            };
+            inputs = &inputs[taken * self.columns..];
+            rest = &mut rest[taken * self.rows..];
+        }
+        out
+    }
+
+    /// Multiplies up to `W` of the inputs and returns how many.
+    fn multiply_panel<const W: usize>(&self, inputs: &[f32], out: &mut [f32]) -> usize {
+        let count = (inputs.len() / self.columns).min(W);
+        let mut panel = vec![[0.0; W]; self.columns];
+        for (at, input) in inputs.chunks_exact(self.columns).take(count).enumerate() {
+            panel.iter_mut().zip(input).for_each(|(values, value)| values[at] = *value);
+        }
+        let inputs = panel.as_slice();
+        let mut by_row = vec![[0.0; W]; self.rows];
+        let task = self.rows_of_a_task(W);
+        let tasks = by_row.par_chunks_mut(task);
         match &self.blocks {
             Blocks::Floats(values) => tasks
-                .zip(values.par_chunks(task * columns))
-                .for_each(|(out, rows)| vectorised(Floats { rows, inputs, columns, out })),
+                .zip(values.par_chunks(task * self.columns))
+                .for_each(|(out, rows)| vectorised(Panel { rows, inputs, out })),
             Blocks::FourBits(blocks) => tasks
-                .zip(blocks.par_chunks(blocks_of_task))
-                .for_each(|(out, blocks)| vectorised(Widened { blocks, inputs, columns, out })),
+                .zip(blocks.par_chunks(task * self.columns / BLOCK))
+                .for_each(|(out, rows)| vectorised(Panel { rows, inputs, out })),
             Blocks::EightBits(blocks) => tasks
-                .zip(blocks.par_chunks(blocks_of_task))
-                .for_each(|(out, blocks)| vectorised(Widened { blocks, inputs, columns, out })),
+                .zip(blocks.par_chunks(task * self.columns / BLOCK))
+                .for_each(|(out, rows)| vectorised(Panel { rows, inputs, out })),
         }
-        (0..count).flat_map(|input| by_row.iter().skip(input).step_by(count).copied()).collect()
+        for (at, out) in out.chunks_exact_mut(self.rows).take(count).enumerate() {
+            out.iter_mut().zip(&by_row).for_each(|(out, values)| *out = values[at]);
+        }
+        count
     }
 
     fn rows_of_a_task(&self, inputs: usize) -> usize {
@@ -135,7 +159,7 @@ mod tests {
         fn products_are_those_of_the_exact_values(
             rows in 1_usize..40,
             seed in any::<u8>(),
-            inputs in vec(vec(-2.0_f32..2.0, 96), 1..11),
+            inputs in vec(vec(-2.0_f32..2.0, 96), 1..50),
         ) {
             let file = file(rows, seed);
             let flat = inputs.concat();

@@ -96,7 +96,7 @@ impl Scaler {
             .colorimetry(&from.colorimetry())
             .build()?;
         let mut settings = video::VideoConverterConfig::new();
-        settings.set_resampler_method(video::VideoResamplerMethod::Cubic);
+        settings.set_resampler_method(video::VideoResamplerMethod::Linear);
         let converter = video::VideoConverter::new(from, &to, Some(settings))?;
         self.prepared.insert(0, Prepared { from: from.clone(), to, converter });
         Ok(&self.prepared[0])
