@@ -35,7 +35,9 @@ impl TxJournal for Database {
             TxOutcome::Superseded => ("superseded", None, None),
         };
         self.write_async(move |tx| {
-            let sql = "UPDATE wallet_transactions SET outcome = ?2, height = ?3, reason = ?4 WHERE hash = ?1";
+            // An entry of an earlier, refused request may have the same hash: it keeps its outcome.
+            let sql = "UPDATE wallet_transactions SET outcome = ?2, height = ?3, reason = ?4
+                       WHERE hash = ?1 AND outcome IS NULL";
             run(tx, sql, params![Text(hash), name, height, reason])
         })
         .await
@@ -141,6 +143,22 @@ mod tests {
         let kept = journal.of_request(first.sender, "a").await.unwrap().unwrap();
         assert_eq!(kept.outcome, Some(refused));
         assert_eq!(journal.open(first.sender).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_that_is_repeated_under_another_name_keeps_both_outcomes() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Database::open(&folder.path().join("db")).unwrap();
+        let (first, second) = (entry("a", 1, 1), entry("b", 1, 1));
+        let refused = TxOutcome::Refused { reason: "no coins".into() };
+        journal.record(first.clone()).await.unwrap();
+        journal.conclude(first.hash, refused.clone()).await.unwrap();
+        journal.record(second.clone()).await.unwrap();
+        let done = TxOutcome::Final { height: Height(9) };
+        journal.conclude(second.hash, done.clone()).await.unwrap();
+        let outcome =
+            async |request| journal.of_request(first.sender, request).await.unwrap().unwrap().outcome;
+        assert_eq!((outcome("a").await, outcome("b").await), (Some(refused), Some(done)));
     }
 
     #[tokio::test]
