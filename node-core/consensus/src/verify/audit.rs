@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use theta_ledger::{BlockRules, execute_block};
 use theta_state::{ChainDb, Table, Trie, TrieError};
-use theta_types::{BlockHash, ChainRules, CommitCertificate, Encode, Height, Transaction, Vote, keccak256};
+use theta_types::{BlockHash, ChainRules, Encode, Height, Transaction, Vote, keccak256};
 
 use super::{VerifyError, VerifyProgress, VerifyReport};
 use crate::block_rules::{BlockRefusal, blame, check_alone, check_in_chain};
@@ -27,6 +27,10 @@ pub(super) struct Audit<'a> {
     states: HashMap<BlockHash, (Height, Trie)>,
     /// Up to this height the headers seen so far prove the chain final.
     proven: Height,
+    /// From this height on there is one block at each height.
+    unforked_from: Height,
+    /// Height of the highest committed block.
+    committed: Height,
     blocks: u64,
     transactions: u64,
     /// Transactions that the index leads to.
@@ -46,6 +50,8 @@ impl<'a> Audit<'a> {
             recent: HashMap::new(),
             states: HashMap::new(),
             proven: Height(0),
+            unforked_from: Height(0),
+            committed: Height(0),
             blocks: 0,
             transactions: 0,
             indexed: 0,
@@ -59,6 +65,7 @@ impl<'a> Audit<'a> {
         let nodes = self.check_nodes()?;
         let last_final = self.load(self.memory.last_final)?;
         let of = last_final.height();
+        self.committed = self.load(self.memory.highest_commit)?.height();
         self.check_genesis()?;
         progress(VerifyProgress { height: Height(0), of });
         let mut height = Height(0);
@@ -71,6 +78,9 @@ impl<'a> Audit<'a> {
             let count = blocks.iter().filter(|(_, mark)| mark.status.is_final()).count();
             if count != usize::from(height <= of) {
                 return Err(VerifyError::FinalBlocks { height, count });
+            }
+            if blocks.len() > 1 {
+                self.unforked_from = height.next();
             }
             for (hash, _) in blocks {
                 self.check_block(hash, height)?;
@@ -145,6 +155,19 @@ impl<'a> Audit<'a> {
         if known.status.is_final() && !parent.status.is_final() {
             return Err(refuse(BlockRefusal::Parent));
         }
+        if known.status == BlockStatus::Trusted {
+            return Err(VerifyError::Index(format!("block {hash} is trusted without being the first")));
+        }
+        if known.height() > self.committed && known.status != BlockStatus::Valid {
+            return Err(VerifyError::Index(format!("block {hash} is above the highest committed one")));
+        }
+        let commits_parent = known.header().hcc.block_hash == parent.hash;
+        if commits_parent && parent.status == BlockStatus::Valid && self.unforked_from <= parent.height() {
+            return Err(VerifyError::Index(format!("block {} is committed and not marked so", parent.hash)));
+        }
+        if known.status.is_final() {
+            self.check_grandparent(&known)?;
+        }
         check_alone(&known.block, self.rules).map_err(refuse)?;
         check_in_chain(&known.block, &parent, &*self, self.rules, self.proven)?.map_err(refuse)?;
 
@@ -208,6 +231,31 @@ impl<'a> Audit<'a> {
         }
     }
 
+    /// Where nothing forked, the headers say whether the block two below became final directly: its child has to commit it, and does so
+    /// visibly when this block commits the child.
+    fn check_grandparent(&self, block: &Known) -> Result<(), VerifyError> {
+        let Some(parent) = self.recent.get(&block.header().parent) else { return Ok(()) };
+        let Some(grandparent) = self.recent.get(&parent.header().parent) else { return Ok(()) };
+        if self.unforked_from > parent.height() {
+            return Ok(());
+        }
+        let commits = parent.header().hcc.block_hash == grandparent.hash;
+        let visibly = block.header().hcc.block_hash == parent.hash;
+        let fits = match grandparent.status {
+            BlockStatus::DirectlyFinalized => commits,
+            BlockStatus::IndirectlyFinalized => !(commits && visibly),
+            _ => true,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(VerifyError::Index(format!(
+                "block {} did not become final as its mark says",
+                grandparent.hash
+            )))
+        }
+    }
+
     /// A stored child proves the last final block final: it commits its parent, and a majority voted for it.
     fn check_finality(&self, last_final: &Known) -> Result<(), VerifyError> {
         if last_final.status == BlockStatus::Trusted {
@@ -222,26 +270,37 @@ impl<'a> Audit<'a> {
             let Some(parent) = self.recent.get(&at.header().parent) else { break };
             at = parent.clone();
         }
+        self.check_grandparent(&at)?;
         let header = at.header();
-        if header.parent != last_final.hash || header.hcc.block_hash != last_final.hash {
+        if header.parent != last_final.hash
+            || last_final.status != BlockStatus::DirectlyFinalized
+            || header.hcc.block_hash != last_final.hash
+        {
             return Err(VerifyError::Index("no block commits the last final block directly".to_owned()));
         }
-        // Its votes are in the header of a descendant, or kept until one is made.
-        let in_header = self.recent.values().find(|block| block.header().hcc.block_hash == at.hash);
-        let certificate = match in_header {
-            Some(block) => block.header().hcc.clone(),
-            None => self.kept_certificate(at.hash)?,
-        };
-        if certificate.is_valid(&self.validators_of(&at)?) {
-            Ok(())
-        } else {
-            Err(VerifyError::Index("the last final block is not proven final".to_owned()))
+        if !self.is_committed(&at)? {
+            return Err(VerifyError::Index("the last final block is not proven final".to_owned()));
         }
+        // So are those that are marked as committed since.
+        let above = self.recent.values().filter(|block| block.status == BlockStatus::Committed);
+        for block in above.filter(|block| block.height() > last_final.height()) {
+            if !self.is_committed(block)? {
+                return Err(VerifyError::Index(format!("block {} is not proven committed", block.hash)));
+            }
+        }
+        Ok(())
     }
 
-    fn kept_certificate(&self, block: BlockHash) -> Result<CommitCertificate, VerifyError> {
-        let kept = self.store.votes()?.into_iter().find(|(hash, _)| *hash == block);
-        Ok(CommitCertificate { votes: kept.map(|(_, votes)| votes).unwrap_or_default(), block_hash: block })
+    /// The votes for it are in the header of a descendant, or kept until one is made.
+    fn is_committed(&self, block: &Known) -> Result<bool, VerifyError> {
+        let validators = self.validators_of(block)?;
+        if let Some(other) = self.recent.values().find(|other| other.header().hcc.block_hash == block.hash) {
+            return Ok(other.header().hcc.is_valid(&validators));
+        }
+        let kept = self.store.votes()?.into_iter().find(|(hash, _)| *hash == block.hash);
+        let votes = kept.map(|(_, votes)| votes).unwrap_or_default();
+        let votes = votes.iter().filter(|vote| vote.block == block.hash && vote.is_valid());
+        Ok(validators.is_majority(votes.map(|vote| &vote.voter)))
     }
 
     /// As many entries as were come across: none is of something that does not exist.
