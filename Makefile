@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help run test demo bench lint models player package
+.PHONY: help run test demo bench lint models player
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,7 @@ demo: ## Five nodes relay a video, run models and are paid; ends in a table chec
 test: ## Every test: crates, workers, models, and the demo as an integration test
 	@tools/test.sh
 
-lint: ## Format, clippy, dependency rules, licences
+lint: ## Format, clippy, dependency rules
 	@tools/lint.sh
 
 bench: ## Measure, with a peer beside each figure

@@ -5,7 +5,8 @@
 //   THETIS_BIN=PATH  folder of the programs
 //   KEEP=1           keep the data folders and logs
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { openAsBlob } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +15,7 @@ import OpenAI from 'openai'
 
 import { auditChain, finalizedHeight } from './chain-audit.mjs'
 import { playToTheEnd } from './player.mjs'
-import { bytes, table, tfuel } from './table.mjs'
+import { bytes, table, tfuel, wei } from './table.mjs'
 import { ThetisNode, until } from './thetis-node.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
@@ -22,7 +23,11 @@ const video = process.env.VIDEO ?? path.join(here, '../testdata/bigbuckbunny.mp4
 const models = process.env.THETIS_MODELS ?? path.join(here, '../models')
 const EMBEDDINGS = 100
 const TFUEL = 10n ** 18n
+// What each node gets from the faucet, and what the creator and the viewer may spend of it in a day: enough for an hour of video.
+const PURSE = 1_000n
 const PRICES = { relay: '0.2', transcode: '0.5', embeddings: '0.05', chat: '0.1' }
+// A long video of one's own may take its time.
+const READY_SECONDS = process.env.VIDEO ? 3600 : 240
 
 const began = Date.now()
 const say = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  ${text}`)
@@ -45,7 +50,7 @@ async function startNodes() {
     'mesh.listen': '["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"]',
     'workers.models': models,
     'payments.settle_at_fees': '2',
-    'payments.daily_limit': '"200"',
+    'payments.daily_limit': `"${PURSE - 100n}"`,
   }
   await chain.init(['--network', 'local'], {
     ...loopback,
@@ -66,9 +71,9 @@ async function startNodes() {
     await edge.init(['--rpc', rpc, '--offer', 'relay,transcode,embeddings,chat', ...bootstrap], { ...loopback, ...prices })
   }
   await viewer.init(['--rpc', rpc, ...bootstrap], loopback)
-  for (const node of [creator, viewer, ...edges]) await chain.command('faucet', node.wallet, '--amount', '300')
+  for (const node of [creator, viewer, ...edges]) await chain.command('faucet', node.wallet, '--amount', String(PURSE))
   for (const node of [...edges, viewer]) await node.start()
-  say('creator, two edge nodes and a viewer joined the overlay; each got 300 TFUEL from the faucet')
+  say('creator, two edge nodes and a viewer joined the overlay; each got ' + PURSE + ' TFUEL from the faucet')
   return rpc
 }
 
@@ -96,7 +101,7 @@ async function makeVideo(gateway, key) {
   const put = await fetch(upload.presigned_url, {
     method: 'PUT',
     headers: { 'content-type': 'application/octet-stream' },
-    body: await readFile(video),
+    body: await openAsBlob(video),
   })
   require(put.ok, `the upload was taken (it was answered with ${put.status})`)
   say('the creator uploaded the video')
@@ -108,7 +113,7 @@ async function makeVideo(gateway, key) {
     })
   ).videos
   let shown = ''
-  const done = await until('the video being ready', 240, async () => {
+  const done = await until('the video being ready', READY_SECONDS, async () => {
     const [now] = (await api('GET', `/video/${id}`)).videos
     const text = `video: ${now.state}${now.sub_state && now.sub_state !== 'none' ? `, ${now.sub_state}` : ''} ${now.progress}%`
     if (text !== shown) say((shown = text))
@@ -121,8 +126,12 @@ async function makeVideo(gateway, key) {
 async function watch(stream, seconds, what) {
   const { page } = await viewer.control('/api/play', { stream })
   const played = await playToTheEnd(page, seconds, path.join(root, `${what}.png`))
-  require(played.ended && !played.error, `${what}: the video played to its end (${JSON.stringify(played)})`)
-  require(played.frames > seconds * 10, `${what}: frames were decoded (${played.frames})`)
+  const all = JSON.stringify(played)
+  require(played.ended && !played.error && played.errors.length === 0, `${what}: the video played to its end (${all})`)
+  require(played.byHlsJs, `${what}: hls.js played it (${all})`)
+  require(Math.abs(played.currentTime - seconds) < 0.5, `${what}: the end is the source's end, at ${seconds} s (${all})`)
+  const frames = played.frames / (seconds * played.frameRate)
+  require(frames > 0.95, `${what}: every frame was decoded (${all})`)
   say(`${what}: Chromium decoded ${played.frames} frames to the end (${played.dropped} dropped), ${played.heights.join(', ')} lines`)
   return played
 }
@@ -170,42 +179,71 @@ async function settle(rpc) {
   await until('the settlements being final', 60, async () => (await finalizedHeight(rpc)) >= height + 3n)
 }
 
-async function report(rpc) {
-  const audit = await auditChain(rpc)
+const sumOf = (side, field) => side.kinds.reduce((total, kind) => total + BigInt(kind[field]), 0n)
+
+/** What an account has more than it got from the faucet; coins in its reserves count. */
+const netOf = (audit, node) => audit.accounts[node.wallet].free + audit.accounts[node.wallet].reserved - PURSE * TFUEL
+
+/** One row a node: what is earned and spent on the chain, and what vouchers promise on top, for the node or against it. */
+async function showTable(audit) {
   const rows = []
   for (const node of nodes) {
     const status = await node.status()
     const done = await node.earnings('provider')
     const bought = await node.earnings('requester')
-    const sum = (side, field) => side.kinds.reduce((total, kind) => total + BigInt(kind[field]), 0n)
-    const net = node === chain ? null : (audit.accounts[node.wallet].free + audit.accounts[node.wallet].reserved) - 300n * TFUEL
+    const jobs = sumOf(done, 'jobs') || sumOf(bought, 'jobs')
     rows.push([
       node.name,
-      sum(done, 'jobs') || sum(bought, 'jobs') ? `${sum(done, 'jobs')} done, ${sum(bought, 'jobs')} bought` : '–',
-      bytes(sum(done, 'bytes') + sum(bought, 'bytes')),
-      sum(done, 'tokens') + sum(bought, 'tokens'),
+      jobs ? `${sumOf(done, 'jobs')} done, ${sumOf(bought, 'jobs')} bought` : '–',
+      bytes(sumOf(done, 'bytes') + sumOf(bought, 'bytes')),
+      sumOf(done, 'tokens') + sumOf(bought, 'tokens'),
       done.vouchers + bought.vouchers,
       done.transactions,
       tfuel(BigInt(status.earned.settled)),
-      tfuel(BigInt(status.spent.settled) + BigInt(status.spent.signed)),
-      net === null ? '–' : tfuel(net),
+      tfuel(BigInt(status.spent.settled)),
+      tfuel(BigInt(status.earned.signed) - BigInt(status.spent.signed)),
+      node === chain ? '–' : tfuel(netOf(audit, node)),
     ])
   }
-  console.log(`\n${table(['node', 'jobs', 'bytes', 'tokens', 'vouchers', 'transactions', 'earned', 'spent', 'net TFUEL'], rows)}\n`)
+  const header = ['node', 'jobs', 'bytes', 'tokens', 'vouchers', 'transactions', 'earned', 'spent', 'signed', 'net TFUEL']
+  console.log(`\n${table(header, rows)}\n`)
+  console.log('earned and spent: on the chain. signed: vouchers that are not settled yet. net: against the faucet, fees of 0.3 included.')
   console.log(`Prices in TFUEL: ${Object.entries(PRICES).map(([kind, price]) => `${kind} ${price}`).join(', ')} a unit.`)
+}
+
+/** The chain's own sums, wei for wei. */
+async function checkSums(rpc) {
+  const audit = await auditChain(rpc)
   console.log(`Chain: ${audit.height} blocks; ${Object.entries(audit.transactions).map(([name, n]) => `${n} ${name}`).join(', ')}.`)
   console.log('Σ balances + Σ (collateral + fund − used) = genesis + minted − fees burnt, in TFuelWei:')
   console.log(`  ${audit.left} = ${audit.genesis} + ${audit.minted} − ${audit.fees}`)
   require(audit.left === audit.right, `the chain's sums are equal (${audit.left} and ${audit.right})`)
+  return audit
+}
+
+/** What each edge node says that it earned is what its units cost, and what the chain paid it. */
+async function checkEdges(audit) {
+  let transcoded = 0n
   for (const edge of edges) {
-    const settled = BigInt((await edge.status()).earned.settled)
+    const done = await edge.earnings('provider')
+    for (const kind of done.kinds) {
+      const due = BigInt(kind.units) * wei(PRICES[kind.kind])
+      require(BigInt(kind.amount) === due, `${edge.name}: ${kind.units} units of ${kind.kind} are ${due} wei (${kind.amount})`)
+      if (kind.kind === 'transcode') transcoded += BigInt(kind.units)
+    }
+    const { earned } = await edge.status()
+    const settled = BigInt(earned.settled)
     const onChain = audit.payments
       .filter((payment) => payment.target.address.toLowerCase() === edge.wallet)
       .reduce((sum, payment) => sum + BigInt(payment.source.coins.tfuelwei), 0n)
     require(settled > 0n && settled === onChain, `${edge.name} counts as settled what the chain paid (${settled}, ${onChain})`)
-    const net = audit.accounts[edge.wallet].free + audit.accounts[edge.wallet].reserved - 300n * TFUEL
+    const units = sumOf(done, 'amount')
+    const known = settled + BigInt(earned.signed) + BigInt(earned.owed)
+    require(known === units, `${edge.name}: settled, signed and owed are its units' worth (${known}, ${units})`)
+    const net = netOf(audit, edge)
     require(net > 0n, `${edge.name} ends net positive (${tfuel(net)} TFUEL)`)
   }
+  require(transcoded > 0n, 'an edge node transcoded')
 }
 
 async function relayed(edge) {
@@ -221,20 +259,28 @@ try {
   const key = await creator.command('gateway', 'key', 'create', 'demo')
   const { stream, seconds } = await makeVideo(gateway, key)
   say(`stream ${stream} is published: thetis play ${stream}`)
-  await until('both edge nodes holding the stream', 60, async () => {
-    for (const edge of edges) if ((await edge.status()).limits.segments.files === 0) return false
+  const whole = (await creator.status()).limits.segments.files
+  await until('both edge nodes holding the whole stream', 60 + seconds, async () => {
+    for (const edge of edges) if ((await edge.status()).limits.segments.files < whole) return false
     return true
   })
   await watch(stream, seconds, 'first viewing')
   for (const edge of edges) require((await relayed(edge)) > 0, `${edge.name} delivered segments`)
   await askModels(gateway, key)
   await settle(rpc)
-  await report(rpc)
+  const audit = await auditChain(rpc)
+  await showTable(audit)
+  await checkEdges(audit)
 
   await creator.stop()
   await viewer.control('/api/limits', { cache_bytes: 0 })
   await viewer.control('/api/limits', { cache_bytes: 1_000_000_000 })
+  const before = await Promise.all(edges.map(relayed))
   await watch(stream, seconds, 'second viewing, with the creator stopped')
+  const after = await Promise.all(edges.map(relayed))
+  require(after[0] + after[1] > before[0] + before[1], `the edge nodes alone delivered the second viewing (${before}, ${after})`)
+  await settle(rpc)
+  await checkSums(rpc)
   say('everything holds')
 } catch (error) {
   failed = error

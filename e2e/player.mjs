@@ -6,7 +6,7 @@ import { chromium } from 'playwright-core'
  * Opens the player page, plays to the end, and says what was decoded.
  * @param url the page
  * @param seconds how long the video is; playback may take that and 30 s more
- * @returns {{ended, frames, dropped, duration, currentTime, heights, errors, screenshot}}
+ * @returns {{ended, frames, dropped, duration, currentTime, heights, byHlsJs, frameRate, error, errors}}
  */
 export async function playToTheEnd(url, seconds, screenshot) {
   const browser = await chromium.launch({
@@ -39,6 +39,9 @@ export async function playToTheEnd(url, seconds, screenshot) {
         duration: video.duration,
         currentTime: video.currentTime,
         heights: [...heights],
+        // The page's own player; without it Chromium plays nothing of this kind.
+        byHlsJs: Boolean(window.player?.url),
+        frameRate: Number(window.player?.levels[window.player.currentLevel]?.frameRate ?? 0),
         error: video.error?.message ?? null,
       }
     }, (seconds + 30) * 1000)

@@ -11,6 +11,12 @@ export function tfuel(wei, digits = 4) {
   return `${negative ? '−' : ''}${text.slice(0, text.length - digits)}${fraction}`
 }
 
+/** An amount of TFUEL as people write it, like 0.25, in wei. */
+export function wei(text) {
+  const [whole, fraction = ''] = text.split('.')
+  return BigInt(whole + fraction.padEnd(18, '0'))
+}
+
 /** Bytes in a unit that a person reads. */
 export function bytes(count) {
   const units = ['B', 'kB', 'MB', 'GB']

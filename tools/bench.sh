@@ -3,7 +3,7 @@
 . "$(dirname "$0")/steps.sh"
 set_up() {
   need_to_build
-  need_apt "the peers (nginx, ffmpeg)" nginx-light ffmpeg curl
+  need_peers
 }
 step "Set-up" set_up
 step "Models" tools/models.sh
@@ -12,6 +12,6 @@ step "Genesis import" bench/genesis.sh
 step "Block execution" cargo bench -p theta-ledger --bench block_execution
 step "Relay" bench/relay.sh
 step "Segments over the overlay" cargo bench -p edge-mesh --bench segment_transfer
-[ -x bench/ladder.sh ] && step "Ladder" bench/ladder.sh
+step "Ladder" bench/ladder.sh
 step "Inference" bench/inference/run.sh
 step "An idle node" bench/idle.sh

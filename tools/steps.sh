@@ -13,16 +13,21 @@ MEDIA_PACKAGES=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.
 VIDEO_TEST_PACKAGES=(ffmpeg)
 MODEL_PACKAGES=(python3-venv)
 BROWSER_PACKAGES=(chromium)
+PEER_PACKAGES=(nginx-light ffmpeg curl python3)
 KEYRING_TEST_PACKAGES=(dbus dbus-x11 gnome-keyring)
 
 say() { printf '\n==> %s\n' "$*"; }
 
 # step NAME COMMAND...: runs the command, prints the minutes it took.
 step() {
-  local name=$1 start=$SECONDS status=0
+  local name=$1 start=$SECONDS status
   shift
   say "$name"
-  "$@" || status=$?
+  # In a shell of its own and not in a condition, where `set -e` would be off in everything that the command calls.
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
   if [ "$status" -ne 0 ]; then
     printf '    %s failed after %s min\n' "$name" "$(minutes $((SECONDS - start)))" >&2
     exit "$status"
@@ -72,9 +77,21 @@ need_npm() {
   local folder=$1 why=$2
   if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock"; then
     echo "    npm packages for $why, in $folder"
+    rm -f "$folder/node_modules/.installed-lock"
     (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
     cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock"
   fi
+}
+
+# need_peers: programs to compare with. Debian starts nginx when it is installed; here it only serves a benchmark that starts its own.
+need_peers() {
+  local policy=/usr/sbin/policy-rc.d
+  if ! command -v nginx >/dev/null && [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
+    # shellcheck disable=SC2064
+    trap "rm -f '$policy'" EXIT
+  fi
+  need_apt "the programs to compare with" "${PEER_PACKAGES[@]}"
 }
 
 need_player() { need_npm node-core/streams/player "the player page (hls.js)"; }
