@@ -23,8 +23,9 @@ measure() {
   sleep "$seconds"
   after=$(awk '{ print $14 + $15 }' "/proc/$pid/stat")
   memory=$(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup")
-  awk -v n="$name" -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" -v m="$memory" \
-    'BEGIN { printf "  %-34s %5.1f MB   %5.2f%% of a core\n", n, m / 1024, 100 * t / hz / s }'
+  bench/figures.py add "idle node $name: memory" "$(awk -v kb="$memory" 'BEGIN { print kb / 1024 }')" 'MiB'
+  bench/figures.py add "idle node $name: processor" \
+    "$(awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN { print 100 * t / hz / s }')" '% of a core'
 }
 
 start() {
@@ -34,7 +35,6 @@ start() {
   until [ -e "$work/$1/owner.json" ]; do sleep 0.1; done
 }
 
-echo "idle node, $seconds s"
 start chain
 measure "with its own chain, a block a second" "${pids[0]}"
 rpc=$(python3 - "$work/chain/owner.json" <<'PY'

@@ -14,7 +14,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-cargo build --quiet --release -p edge-streams --example serve_segments
+cargo build --quiet --release --workspace --example serve_segments
 "$target/release/examples/serve_segments" "$work/store" 32 2000000 > "$work/ours" &
 pids+=($!)
 ours=$!
@@ -58,10 +58,9 @@ seq 0 31 | sed 's#.*#/&.ts#' > "$work/nginx-paths"
 nginx_pid=$(cat "$work/nginx.pid")
 read -r our_bytes our_seconds our_ticks <<< "$(load "$ours" "$(head -n 1 "$work/ours")" "$work/our-paths")"
 read -r their_bytes their_seconds their_ticks <<< "$(load "$nginx_pid" "http://127.0.0.1:$port" "$work/nginx-paths")"
-awk -v ob="$our_bytes" -v os="$our_seconds" -v ot="$our_ticks" -v tb="$their_bytes" -v ts="$their_seconds" -v tt="$their_ticks" -v hz="$(getconf CLK_TCK)" '
-BEGIN {
-  ours = ob / 1e9 / (ot / hz); theirs = tb / 1e9 / (tt / hz)
-  printf "relay over loopback, 2 MB segments, 16 connections\n"
-  printf "  ratio %.2f   ours %.2f GB per CPU-second (%.2f GB/s)   nginx %.2f GB per CPU-second (%.2f GB/s)\n",
-    ours / theirs, ours, ob / 1e9 / os, theirs, tb / 1e9 / ts
-}'
+per_cpu_second() { awk -v bytes="$1" -v ticks="$2" -v hz="$(getconf CLK_TCK)" 'BEGIN { print bytes / 1e9 / (ticks / hz) }'; }
+per_second() { awk -v bytes="$1" -v seconds="$2" 'BEGIN { print bytes / 1e9 / seconds }'; }
+bench/figures.py add 'relay of 2 MB segments, 16 connections' "$(per_cpu_second "$our_bytes" "$our_ticks")" 'GB per CPU-second' \
+  "$(per_cpu_second "$their_bytes" "$their_ticks")" 'nginx, sendfile'
+bench/figures.py add 'the same, with the load on the same cores' "$(per_second "$our_bytes" "$our_seconds")" 'GB/s' \
+  "$(per_second "$their_bytes" "$their_seconds")" 'nginx, sendfile'

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Measures the compute worker beside onnxruntime and llama.cpp on one thread of the processor.
 
-    inference.py WORKER [--json]
+    inference.py WORKER
 
 WORKER is a release build of `thetis-compute`. Each figure is the best of several runs, because other work on the machine
-only ever makes a run slower; both sides of a row run in turns. The first column is the worker's speed as a share of the
-peer's.
+only ever makes a run slower; both sides of a row run in turns.
 """
 
 import json
@@ -29,14 +28,10 @@ LONG = "Each voucher carries a total counted from the last settlement, so a lost
 
 
 def main():
-    rows = [*embeddings_rows(), *chat_rows()]
-    if "--json" in sys.argv:
-        print(json.dumps(rows, indent=1))
-        return
-    print("| share of peer | what | thetis-compute | peer | |")
-    print("|---|---|---|---|---|")
-    for row in rows:
-        print(f"| {row['ours'] / row['peer']:.2f} | {row['what']} | {row['ours']:.1f} | {row['peer']:.1f} | {row['unit']}, {row['name']} |")
+    figures = [sys.executable, str(ROOT / "bench" / "figures.py"), "add"]
+    for row in (*embeddings_rows(), *chat_rows()):
+        figure = [row["what"], str(row["ours"]), row["unit"], str(row["peer"]), row["name"]]
+        subprocess.run([*figures, *figure], check=True)
 
 
 class Worker:

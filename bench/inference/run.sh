@@ -9,5 +9,5 @@ set_up() {
   .venv/bin/pip install --quiet --disable-pip-version-check -r tools/reference/requirements.txt
 }
 step "Set-up" set_up
-step "Build" cargo build --release -p edge-compute
+step "Build" cargo build --release --workspace --bin thetis-compute
 step "Inference" .venv/bin/python bench/inference/inference.py "$(target_dir)/release/thetis-compute"
