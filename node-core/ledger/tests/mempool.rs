@@ -6,8 +6,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::network::{FEE, Network, fee, key, tfuel, whole};
-use theta_ledger::{BlockRules, Mempool, MempoolError, MempoolLimits, Refusal, TxMemory};
-use theta_types::{Address, Coins, SecretKey, SendTx, Transaction, TxHash, TxInput, TxOutput, Wei};
+use theta_ledger::{
+    BlockRules, LedgerError, Mempool, MempoolError, MempoolLimits, Refusal, TxMemory, execute_block,
+};
+use theta_types::{
+    Address, Block, Coins, SecretKey, SendTx, Transaction, TxHash, TxInput, TxKind, TxOutput, ValidatorSet,
+    Wei,
+};
 
 const BOB: Address = Address::repeat_byte(0xb0);
 
@@ -205,6 +210,33 @@ fn coinbases_and_slashes_are_unauthorized() {
     for raw in [coinbase, vec![1, 0xc0]] {
         let refusal = node.insert(&raw).unwrap_err();
         assert_eq!(refusal.to_string(), "Unauthorized transaction, should skip");
+    }
+}
+
+#[test]
+fn kinds_of_later_versions_are_refused_by_name_in_mempool_and_block() {
+    let mut node = Node::new(&[], MempoolLimits::default());
+    let later = [
+        TxKind::SmartContract,
+        TxKind::DepositStake,
+        TxKind::WithdrawStake,
+        TxKind::DepositStakeV2,
+        TxKind::StakeRewardDistribution,
+    ];
+    for kind in later {
+        let raw = vec![kind.number() as u8, 0xc0];
+        let said = format!("{} transactions are not supported by this version of Thetis", kind.name());
+        assert_eq!(node.insert(&raw).unwrap_err().to_string(), said);
+
+        let mut block = Block::default();
+        block.transactions = vec![raw];
+        let Network { rules, state, height, .. } = &node.network;
+        let executed =
+            execute_block(BlockRules::after(rules, *height), &ValidatorSet::default(), state, &block);
+        let Err(LedgerError::InvalidTransaction { index: 0, refusal }) = executed else {
+            panic!("a block with it is not refused")
+        };
+        assert!(matches!(*refusal, Refusal::UnsupportedKind(named) if named == kind), "{refusal}");
     }
 }
 

@@ -54,8 +54,8 @@ pub use text::{
 };
 pub use tx::{
     CoinbaseTx, MAX_ACCOUNTS_PER_TX, MAX_RAW_TX_LENGTH, MAX_RESERVE_DURATION, MIN_RESERVE_DURATION,
-    ReleaseFundTx, ReserveFundTx, SendTx, ServicePaymentTx, SignWrapper, SplitRuleTx, Transaction, TxError,
-    TxInput, TxKind, TxOutput, signature_accepted,
+    ReleaseFundTx, ReserveFundTx, SendTx, ServicePaymentTx, SignWrapper, SmartContractTx, SplitRuleTx,
+    Transaction, TxError, TxInput, TxKind, TxOutput, signature_accepted,
 };
 pub use validators::{HeightList, MAX_VALIDATORS, Validator, ValidatorCandidatePool, ValidatorSet};
 pub use vote::{CommitCertificate, Vote, VoteSet};

@@ -8,6 +8,7 @@ mod reserve_fund;
 mod send;
 mod service_payment;
 mod sign_bytes;
+mod smart_contract;
 mod split_rule;
 
 pub use coinbase::CoinbaseTx;
@@ -18,6 +19,7 @@ pub use reserve_fund::{MAX_RESERVE_DURATION, MIN_RESERVE_DURATION, ReserveFundTx
 pub use send::SendTx;
 pub use service_payment::ServicePaymentTx;
 pub use sign_bytes::{SignWrapper, signature_accepted};
+pub use smart_contract::SmartContractTx;
 pub use split_rule::SplitRuleTx;
 
 use serde::Serialize;
