@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
-# Format, clippy and the rules of ARCHITECTURE.md.
+# Format, the rules of ARCHITECTURE.md, and clippy.
 . "$(dirname "$0")/steps.sh"
-step "Set-up" need_to_build
-step "Format" cargo fmt --all --check
-step "Dependency directions" tools/check-dependencies.py
+tools/rules.sh
 step "Clippy" cargo clippy --workspace --all-targets --locked -- -D warnings

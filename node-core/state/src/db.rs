@@ -1,6 +1,7 @@
 //! The chain's database.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -122,11 +123,13 @@ impl ChainDb {
     fn open_with(path: &Path, check: bool) -> Result<Self, StoreError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE).set_check_integrity_on_open(check);
-        let engine = builder.create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => {
-                StoreError::new(format_args!("{} is in use by another process", path.display()))
-            }
-            other => StoreError::new(other),
+        let engine = unless_damaged(|| {
+            builder.create(path).map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => {
+                    StoreError::new(format_args!("{} is in use by another process", path.display()))
+                }
+                other => StoreError::new(other),
+            })
         })?;
         Ok(Self { engine: Arc::new(RwLock::new(Some(engine))) })
     }
@@ -149,19 +152,24 @@ impl ChainDb {
         // Neighbours in a table are neighbours on its pages. Of two changes to a key the later one counts: the sort is stable.
         changes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         let opened = self.opened();
-        let mut transaction = opened.engine()?.begin_write().map_err(StoreError::new)?;
-        // The next start after a crash then needs no walk over the whole file.
-        transaction.set_quick_repair(true);
-        for changes in changes.chunk_by(|a, b| a.0 == b.0) {
-            let mut table = transaction.open_table(changes[0].0.definition()).map_err(StoreError::new)?;
-            for (_, key, value) in changes {
-                match value {
-                    Some(value) => table.insert(key.as_slice(), value.as_slice()).map_err(StoreError::new)?,
-                    None => table.remove(key.as_slice()).map_err(StoreError::new)?,
-                };
+        let engine = opened.engine()?;
+        unless_damaged(|| {
+            let mut transaction = engine.begin_write().map_err(StoreError::new)?;
+            // The next start after a crash then needs no walk over the whole file.
+            transaction.set_quick_repair(true);
+            for changes in changes.chunk_by(|a, b| a.0 == b.0) {
+                let mut table = transaction.open_table(changes[0].0.definition()).map_err(StoreError::new)?;
+                for (_, key, value) in changes {
+                    match value {
+                        Some(value) => {
+                            table.insert(key.as_slice(), value.as_slice()).map_err(StoreError::new)?
+                        }
+                        None => table.remove(key.as_slice()).map_err(StoreError::new)?,
+                    };
+                }
             }
-        }
-        transaction.commit().map_err(StoreError::new)
+            transaction.commit().map_err(StoreError::new)
+        })
     }
 
     /// What the key holds.
@@ -170,12 +178,15 @@ impl ChainDb {
     /// The engine failed.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let opened = self.opened();
-        let transaction = opened.engine()?.begin_read().map_err(StoreError::new)?;
-        match transaction.open_table(table.definition()) {
-            Ok(table) => Ok(table.get(key).map_err(StoreError::new)?.map(|value| value.value().to_vec())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(StoreError::new(error)),
-        }
+        let engine = opened.engine()?;
+        unless_damaged(|| {
+            let transaction = engine.begin_read().map_err(StoreError::new)?;
+            match transaction.open_table(table.definition()) {
+                Ok(table) => Ok(table.get(key).map_err(StoreError::new)?.map(|value| value.value().to_vec())),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(StoreError::new(error)),
+            }
+        })
     }
 
     /// Up to `limit` entries of a table by ascending key, beginning with `from`.
@@ -184,19 +195,30 @@ impl ChainDb {
     /// The engine failed.
     pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         let opened = self.opened();
-        let transaction = opened.engine()?.begin_read().map_err(StoreError::new)?;
-        let table = match transaction.open_table(table.definition()) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(StoreError::new(error)),
-        };
-        let mut entries = Vec::new();
-        for entry in table.range(from..).map_err(StoreError::new)?.take(limit) {
-            let (key, value) = entry.map_err(StoreError::new)?;
-            entries.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
+        let engine = opened.engine()?;
+        unless_damaged(|| {
+            let transaction = engine.begin_read().map_err(StoreError::new)?;
+            let table = match transaction.open_table(table.definition()) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(StoreError::new(error)),
+            };
+            let mut entries = Vec::new();
+            for entry in table.range(from..).map_err(StoreError::new)?.take(limit) {
+                let (key, value) = entry.map_err(StoreError::new)?;
+                entries.push((key.value().to_vec(), value.value().to_vec()));
+            }
+            Ok(entries)
+        })
     }
+}
+
+/// The engine checks its pages' checksums only when it is asked to, and panics on some pages that make no sense. Such a page is damage to be
+/// told like any other, and no reason for the node to end.
+fn unless_damaged<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // What the engine had begun is a transaction that is never committed.
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(StoreError::new("its file is damaged: restore a copy, or start anew")))
 }
 
 /// Keeps the database from being closed in the middle of something.
@@ -275,6 +297,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The engine looks at checksums only when it is told to; what it then reads may be anything.
+    #[test]
+    fn no_changed_byte_of_the_file_makes_it_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.db");
+        let db = ChainDb::open(&path).unwrap();
+        let mut batch = Batch::new();
+        for number in 0u16..200 {
+            batch.put(
+                Table::ALL[usize::from(number) % 5],
+                number.to_be_bytes(),
+                vec![1; usize::from(number)],
+            );
+        }
+        db.commit(batch).unwrap();
+        drop(db);
+        let original = std::fs::read(&path).unwrap();
+        let used: Vec<_> = (0..original.len()).filter(|at| original[*at] != 0).collect();
+        let mut refused = 0;
+        for at in used.iter().step_by(used.len().div_ceil(150)) {
+            let mut bytes = original.clone();
+            bytes[*at] ^= 0x90;
+            std::fs::write(&path, &bytes).unwrap();
+            let Ok(db) = ChainDb::open(&path) else {
+                refused += 1;
+                continue;
+            };
+            for table in Table::ALL {
+                refused += u32::from(db.scan(table, &[], usize::MAX).is_err());
+                refused += u32::from(db.get(table, &7u16.to_be_bytes()).is_err());
+            }
+            let mut batch = Batch::new();
+            batch.put(Table::Consensus, *b"key", *b"value");
+            let _ = db.commit(batch);
+        }
+        assert!(refused > 0);
     }
 
     #[test]
