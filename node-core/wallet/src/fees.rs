@@ -2,6 +2,15 @@
 
 use theta_types::{ForkHeights, Height, Wei};
 
+/// Blocks within which a transaction made now is likely in one.
+const LEAD: u64 = 20;
+
+/// The height whose fees a transaction made now pays: some blocks above the last final one, because blocks that are not final yet may be
+/// past a fork that raises fees. Paying more than the least is valid before it.
+pub fn fee_height(last_final: Height) -> Height {
+    Height(last_final.0.saturating_add(LEAD))
+}
+
 /// Fee of every kind but a send, in TFuelWei, for a block of this height: 0.3 TFuel since June 2021.
 pub fn regular_fee(height: Height, forks: &ForkHeights) -> Wei {
     if height < forks.june_2021_fees {

@@ -24,7 +24,7 @@ mod wallet;
 mod words;
 
 pub use chain_access::{ChainAccess, ChainError, TxStatus};
-pub use fees::{regular_fee, send_fee};
+pub use fees::{fee_height, regular_fee, send_fee};
 pub use journal::{JournalEntry, JournalError, TxJournal, TxOutcome};
 pub use key_file::KeyFileError;
 pub use key_folder::{KeyFolder, KeyFolderError, address_of_key_file, open_key_file};

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use crate::chain_access::{ChainAccess, ChainError, TxStatus};
+use crate::fees::fee_height;
 use crate::journal::{JournalEntry, JournalError, TxJournal, TxOutcome};
 use crate::requests::{RequestError, TxRequest};
 use crate::wallet::{Wallet, WalletError};
@@ -219,7 +220,7 @@ impl Owner {
     async fn prepare(&self, job: &Job) -> Result<JournalEntry, SendError> {
         job.request.check(&self.address())?;
         let account = self.chain.account(self.address()).await?;
-        let height = self.chain.finalized_height().await?.next();
+        let height = fee_height(self.chain.finalized_height().await?);
         // Nothing is open, so the finalized sequence is the last one used, unless another program uses the key.
         let sequence = account.map_or(0, |account| account.sequence) + 1;
         let signed = job.request.sign(&self.wallet, sequence, &self.rules, height);

@@ -11,7 +11,7 @@ use edge_market::{
     payer::{Payer, PayerConfig, PayerTerms},
 };
 use theta_types::Wei;
-use theta_wallet::{TransactionSender, Wallet, regular_fee};
+use theta_wallet::{TransactionSender, Wallet, fee_height, regular_fee};
 
 use crate::{
     chain::NodeChain,
@@ -36,7 +36,7 @@ impl Money {
         transactions: &TransactionSender,
         wallet: &Wallet,
     ) -> anyhow::Result<Self> {
-        let height = chain.access.heights().borrow().next();
+        let height = fee_height(*chain.access.heights().borrow());
         let fee = regular_fee(height, &chain.rules.forks);
         let payer = Payer::start(PayerConfig {
             wallet: wallet.clone(),

@@ -69,7 +69,7 @@ impl Daemon {
             .thetis()
             .arg("serve")
             .args(flags)
-            .stderr(Stdio::null())
+            .stderr(log())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -116,6 +116,13 @@ impl Daemon {
         command.env_remove("DBUS_SESSION_BUS_ADDRESS");
         command
     }
+}
+
+/// Where a node's log goes: nowhere, or into a file in the folder that THETIS_TEST_LOGS names.
+fn log() -> Stdio {
+    let Some(folder) = std::env::var_os("THETIS_TEST_LOGS") else { return Stdio::null() };
+    let name = format!("thetis-{:08x}.log", rand::random::<u32>());
+    std::fs::File::create(PathBuf::from(folder).join(name)).unwrap().into()
 }
 
 impl Drop for Daemon {

@@ -57,6 +57,18 @@ async fn requests_get_one_sequence_after_the_other() {
     assert_eq!(chain.executed(), 3);
 }
 
+/// The local network raises its fees at height 2: what is sent in its first second is in a block after that.
+#[tokio::test]
+async fn what_is_sent_shortly_before_a_fork_pays_the_fees_after_it() {
+    let (chain, journal) = (ChainModel::new([]), MemoryJournal::default());
+    let sender = start(&chain, &journal);
+    sender.send("a", to(1)).await.unwrap();
+    let Transaction::Send(tx) = Transaction::decode(&chain.submitted(1)[0]).unwrap() else { panic!() };
+    let forks = ChainRules::local().forks;
+    assert!(send_fee(2, Height(1), &forks) < send_fee(2, Height(2), &forks));
+    assert_eq!(tx.fee.tfuel, send_fee(2, Height(2), &forks));
+}
+
 #[tokio::test]
 async fn a_lost_answer_leads_to_the_same_bytes_again() {
     for fault in [Fault::Lost, Fault::AnswerLost, Fault::Dropped] {
