@@ -12,6 +12,6 @@ step "Genesis import" bench/genesis.sh
 step "Block execution" cargo bench -p theta-ledger --bench block_execution
 step "Relay" bench/relay.sh
 step "Segments over the overlay" cargo bench -p edge-mesh --bench segment_transfer
-[ -x bench/ladder.sh ] && step "Ladder" bench/ladder.sh
+step "Ladder" bench/ladder.sh
 step "Inference" bench/inference/run.sh
 step "An idle node" bench/idle.sh
