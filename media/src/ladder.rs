@@ -14,6 +14,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -131,10 +132,11 @@ pub(crate) fn build(
         let input = pad(&samples, "sink")?;
         count(&input, &reach);
         drop_after(&input, plan.source.picture_ns.end);
-        if plan.first_segment > 0 {
-            let start_ns = plan.source.picture_ns.start + rate.segment_start_ns(plan.first_segment);
-            skip_sound(&pad(&samples, "src")?, sample_rate, start_ns);
-        }
+        let start_ns = match plan.first_segment {
+            0 => 0,
+            first => plan.source.picture_ns.start + rate.segment_start_ns(first),
+        };
+        clip_sound(&pad(&samples, "src")?, sample_rate, start_ns..plan.source.picture_ns.end);
         let came = reach.clone();
         pad(&encoded, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             came.sound_came.store(true, Ordering::Relaxed);
@@ -285,44 +287,49 @@ fn skip_pictures(pad: &gst::Pad, skipped: u64) {
     });
 }
 
-/// Lets the sound before `start_ns` go nowhere, up to a whole number of AAC frames: the encoder's frames then lie where
-/// those of the whole sound lie.
-fn skip_sound(pad: &gst::Pad, sample_rate: u32, start_ns: u64) {
+/// Lets sound go on only from `range.start` to `range.end`, in nanoseconds; its beginning is a whole number of AAC frames
+/// from where the sound begins, so that the encoder's frames lie where those of the whole sound lie.
+///
+/// It sits behind `audiorate`, which fills a stream to its stated end when that comes: sound that was cut off before it
+/// would go on as silence, and all of it in the last segment.
+fn clip_sound(pad: &gst::Pad, sample_rate: u32, range: Range<u64>) {
     const FRAME: u64 = 1024;
     // Two channels of four bytes, as the filter before this says.
     const SAMPLE_BYTES: usize = 8;
-    let at_ns = move |samples: u64| {
-        gst::ClockTime::from_nseconds(samples.saturating_mul(1_000_000_000) / u64::from(sample_rate))
-    };
-    // Samples that came, and that are skipped, which is known when the first ones say when they are due.
+    let rate = u128::from(sample_rate);
+    let at_ns = move |samples: u64| (u128::from(samples) * 1_000_000_000 / rate) as u64;
+    let samples_in = move |ns: u64| (u128::from(ns) * rate / 1_000_000_000) as u64;
+    // Samples that came, and the first and the last that go on: known when the first ones say when they are due.
     let state = Mutex::new((0, None));
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (seen, skipped) = &mut *state;
-        let skipped = *skipped.get_or_insert_with(|| {
-            let left_ns = start_ns.saturating_sub(running_time(pad, buffer).unwrap_or(0));
-            (u128::from(left_ns) * u128::from(sample_rate) / 1_000_000_000) as u64 / FRAME * FRAME
+        let (seen, wanted) = &mut *state;
+        let wanted: &Range<u64> = wanted.get_or_insert_with(|| {
+            let base_ns = running_time(pad, buffer).unwrap_or(0);
+            let first = samples_in(range.start.saturating_sub(base_ns)) / FRAME * FRAME;
+            first..samples_in(range.end.saturating_sub(base_ns))
         });
-        let came = (buffer.size() / SAMPLE_BYTES) as u64;
-        let (start, end) = (*seen, *seen + came);
-        *seen = end;
-        if start >= skipped {
+        let came = *seen..*seen + (buffer.size() / SAMPLE_BYTES) as u64;
+        *seen = came.end;
+        let kept = came.start.max(wanted.start)..came.end.min(wanted.end);
+        if kept == came {
             return gst::PadProbeReturn::Ok;
         }
-        if end <= skipped {
+        if kept.is_empty() {
             return gst::PadProbeReturn::Handled;
         }
-        let cut = skipped - start;
-        let Ok(mut rest) = buffer.copy_region(gst::BufferCopyFlags::MEMORY, cut as usize * SAMPLE_BYTES..)
+        let byte = |sample: u64| (sample - came.start) as usize * SAMPLE_BYTES;
+        let Ok(mut part) = buffer.copy_region(gst::BufferCopyFlags::MEMORY, byte(kept.start)..byte(kept.end))
         else {
             return gst::PadProbeReturn::Handled;
         };
-        if let Some(rest) = rest.get_mut() {
-            rest.set_pts(buffer.pts().map(|pts| pts + at_ns(cut)));
-            rest.set_duration(at_ns(came - cut));
+        if let Some(part) = part.get_mut() {
+            let later = gst::ClockTime::from_nseconds(at_ns(kept.start - came.start));
+            part.set_pts(buffer.pts().map(|pts| pts + later));
+            part.set_duration(gst::ClockTime::from_nseconds(at_ns(kept.end - kept.start)));
         }
-        info.data = Some(gst::PadProbeData::Buffer(rest));
+        info.data = Some(gst::PadProbeData::Buffer(part));
         gst::PadProbeReturn::Ok
     });
 }
