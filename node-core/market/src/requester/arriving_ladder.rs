@@ -43,7 +43,8 @@ pub(super) struct ArrivingLadder<'a> {
     next_look: u64,
     /// Segments of each rendition that were looked at.
     looked_at: usize,
-    permille: u16,
+    /// What was told of the progress.
+    pub permille: u16,
 }
 
 type Made = (MediaInfo, Vec<Rendition>, Vec<Thumbnail>);
@@ -54,6 +55,7 @@ impl<'a> ArrivingLadder<'a> {
         order: &TranscodeOrder,
         kept: &'a mut KeptLadder,
         folder: PathBuf,
+        permille: u16,
     ) -> Self {
         Self {
             job,
@@ -63,7 +65,8 @@ impl<'a> ArrivingLadder<'a> {
             delivered: Delivered::default(),
             next_look: 1,
             looked_at: kept.len(),
-            permille: kept.permille(&job.order),
+            // One that goes on finds its place first, and would say that nothing is there.
+            permille: permille.max(kept.permille(&job.order, 0)),
             kept,
         }
     }
@@ -91,8 +94,7 @@ impl<'a> ArrivingLadder<'a> {
                     self.take_thumbnail(buyer, thumbnail, attempts).await?;
                 }
                 Frame::Message(Reply::Event { event: Event::Progress { permille, .. } }) => {
-                    // One that goes on finds its place first, and would say that nothing is there.
-                    self.permille = self.permille.max(permille.min(1_000));
+                    self.permille = self.permille.max(permille.min(self.most_permille()));
                     let _ = events.send(Ok(TranscodeEvent::Progress(self.permille))).await;
                 }
                 Frame::Message(Reply::Event {
@@ -131,6 +133,12 @@ impl<'a> ArrivingLadder<'a> {
                 other => return Err(unexpected(&other)),
             }
         }
+    }
+
+    /// How far it can be: a provider's worker may be far ahead of what has come, which is lost when the provider dies.
+    fn most_permille(&self) -> u16 {
+        let units = self.count.units() + 1;
+        self.kept.permille(&self.job.order, units)
     }
 
     fn begin(&mut self, renditions: Vec<String>) -> Result<(), BuyError> {

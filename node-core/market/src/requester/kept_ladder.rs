@@ -61,9 +61,9 @@ impl KeptLadder {
                 && renditions.iter().all(|name| self.segments.contains_key(name))
     }
 
-    /// From 0 to 1000, how much of the order it is.
-    pub fn permille(&self, order: &TranscodeOrder) -> u16 {
-        let kept_ms = self.units * TRANSCODE_UNIT_MS;
+    /// From 0 to 1000, how much of the order it is, with so many units after it.
+    pub fn permille(&self, order: &TranscodeOrder, more: u64) -> u16 {
+        let kept_ms = (self.units + more) * TRANSCODE_UNIT_MS;
         u16::try_from(kept_ms * 1_000 / order.source_duration_ms.max(1)).unwrap_or(1_000).min(1_000)
     }
 
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(first.len(), 2);
         let start = first.start(&order).unwrap();
         assert_eq!((start.segment, start.ms, start.thumbnail), (2, 4_000, 2));
-        assert_eq!(first.permille(&order), 66);
+        assert_eq!([0, 1, 99].map(|more| first.permille(&order, more)), [66, 100, 1_000]);
         // A second one goes on, and so does a third.
         let second = first.with(&delivered(2_000, 2, [5, 5], 2..4), 5, &order, X264, maker).unwrap();
         let start = second.start(&order).unwrap();

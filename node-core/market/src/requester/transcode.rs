@@ -139,6 +139,7 @@ async fn make(
 ) -> Result<TranscodeResult, RequestError> {
     let mut paid = Wei::zero();
     let mut nobody_goes_on = None;
+    let mut permille = 0;
     loop {
         let order = TranscodeOrder { from: kept.start(&job.order), ..job.order.clone() };
         attempts.set_encoder(order.from.as_ref().map(|from| from.encoder));
@@ -165,9 +166,9 @@ async fn make(
         let provider = candidate.offer.provider;
         let _ = events.send(Ok(TranscodeEvent::Provider { address: provider })).await;
         let folder = job.output.join(buyer.record.id.to_string());
-        let mut ladder = ArrivingLadder::new(job, &order, kept, folder.clone());
+        let mut ladder = ArrivingLadder::new(job, &order, kept, folder.clone(), permille);
         let outcome = ladder.receive(&mut buyer, attempts, events).await;
-        let delivered = ladder.delivered;
+        let (delivered, told) = (ladder.delivered, ladder.permille);
         let units = buyer.paid;
         paid += &candidate.price * units;
         match outcome {
@@ -183,6 +184,7 @@ async fn make(
                 if trusted && let Some(more) = more {
                     keep(attempts, job, kept, more, provider).await?;
                 }
+                permille = if kept.is_empty() { 0 } else { told };
             }
         }
     }
