@@ -18,8 +18,16 @@ fn main() -> anyhow::Result<()> {
     let threads = arguments.next().map(|threads| threads.parse()).transpose()?;
     std::fs::create_dir_all(&output)?;
     init()?;
-    let task =
-        TranscodeTask { source, output, ladder: Ladder::default(), thumbnails: None, encoder, threads };
+    let task = TranscodeTask {
+        source,
+        output,
+        ladder: Ladder::default(),
+        thumbnails: None,
+        encoder,
+        threads,
+        from_segment: 0,
+        from_thumbnail: 0,
+    };
     let ladder = transcode(&task, Duration::from_secs(30), &Stop::new(), &mut |_| {})?;
     for rendition in ladder.renditions {
         let bytes: u64 = rendition.segments.iter().map(|segment| segment.bytes).sum();

@@ -62,6 +62,13 @@ impl FrameRate {
         Duration::from_secs_f64(f64::from(self.frames_per_segment()) * self.frame_seconds())
     }
 
+    /// When the segment `index` starts, in nanoseconds from the first frame.
+    pub fn segment_start_ns(self, index: u32) -> u64 {
+        let frames = u128::from(index) * u128::from(self.frames_per_segment());
+        let ns = frames * 1_000_000_000 * u128::from(self.per_seconds) / u128::from(self.frames.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+
     /// The rate that the ladder is made at: this one, doubled or halved into what segments and screens can use.
     pub fn for_ladder(self) -> Self {
         // A stranger's fraction may be too fine to be doubled; thousandths do for those.
@@ -172,6 +179,13 @@ mod tests {
             assert_eq!(rate.frames_per_segment(), frames, "{rate:?}");
         }
         assert_eq!(rate(30_000, 1_001).segment_duration(), Duration::from_micros(2_002_000));
+    }
+
+    #[test]
+    fn segments_start_where_whole_frames_do_however_late() {
+        assert_eq!(rate(25, 1).segment_start_ns(3), 6_000_000_000);
+        assert_eq!(rate(30_000, 1_001).segment_start_ns(0), 0);
+        assert_eq!(rate(30_000, 1_001).segment_start_ns(20_000), 40_040_000_000_000);
     }
 
     #[test]

@@ -6,34 +6,38 @@
 //!    │                                └─ thumbnails                         │
 //!    └─ convert ─ AAC ─ tee ─ queue ─ ... ──────────────────────────────────┘
 //! ```
+//!
+//! A tail of a ladder comes from the same pipeline: pictures before it are counted and sound before it is cut where the
+//! encoders take them in, so that every clock runs as if the whole had been made. It is encoded from one segment earlier
+//! than wanted. In that first one the encoders find their feet (AAC starts with silence, and which piece of sound goes
+//! into which segment is decided at a cut), and it is thrown away.
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::Sender,
     },
 };
 
-use edge_jobs::{Thumbnail, VideoEncoder};
+use edge_jobs::{Thumbnail, VideoEncoder, segment_file};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    FrameRate, MediaError, Rung, Source, Threads,
+    MediaError, Rung, Source, Threads,
     decoding::{add_source, upright_pictures},
     pipeline::running_time,
-    segment::segment_file,
     thumbnails::{ThumbnailPlan, add_thumbnails},
 };
 
 /// Bits per second of the sound, once for all renditions.
 const SOUND_BITS: u32 = 128_000;
-/// The scaler, with a filter that takes in every pixel: the element's default leaves most out when it shrinks, and the sharper
-/// filters cost twice as much. The check's own
-/// scaler uses the same filter.
+/// The scaler, with a filter that takes in every pixel: the element's default leaves most out when it shrinks, and the
+/// sharper filters cost twice as much. The check's own scaler uses the same filter.
 pub(crate) const SCALER: &str = "videoconvertscale add-borders=false method=bilinear2";
 /// Decoded pictures that may wait for an encoder.
 const WAITING_PICTURES: u32 = 3;
@@ -50,6 +54,10 @@ pub(crate) struct LadderPlan<'a> {
     pub(crate) thumbnails: Option<ThumbnailPlan>,
     pub(crate) encoder: VideoEncoder,
     pub(crate) threads: Option<u32>,
+    /// The first segment that is encoded.
+    pub(crate) first_segment: u32,
+    /// Whether the source's sound, if any, comes along.
+    pub(crate) with_sound: bool,
 }
 
 /// How far the renditions are, updated by the pipeline's threads.
@@ -57,6 +65,7 @@ pub(crate) struct LadderPlan<'a> {
 pub(crate) struct Reach {
     encoded_ns: Vec<AtomicU64>,
     activity: AtomicU64,
+    sound_came: AtomicBool,
 }
 
 impl Reach {
@@ -68,6 +77,11 @@ impl Reach {
     /// What some rendition has reached, in nanoseconds from the start of the file.
     pub(crate) fn fastest_ns(&self) -> u64 {
         self.encoded_ns.iter().map(|reached| reached.load(Ordering::Relaxed)).max().unwrap_or(0)
+    }
+
+    /// Whether there was any sound to be encoded so far.
+    pub(crate) fn sound_came(&self) -> bool {
+        self.sound_came.load(Ordering::Relaxed)
     }
 
     /// A count that grows with every picture and every piece of sound.
@@ -87,6 +101,7 @@ pub(crate) fn build(
     let reach = Arc::new(Reach {
         encoded_ns: plan.rungs.iter().map(|_| AtomicU64::new(0)).collect(),
         activity: AtomicU64::new(0),
+        sound_came: AtomicBool::new(false),
     });
 
     let upright = format!(
@@ -102,20 +117,32 @@ pub(crate) fn build(
 
     let mut sound_input = None;
     let mut sound_tee = None;
-    if let Some(sound) = &plan.source.sound {
+    if let Some(sound) = plan.source.sound.as_ref().filter(|_| plan.with_sound) {
         // 44.1 kHz stays, everything else becomes 48 kHz: what players play.
         let sample_rate = if sound.sample_rate == 44_100 { 44_100 } else { 48_000 };
-        let chain = part(
+        let samples = part(
             &pipeline,
             &format!(
-                "audioconvert ! audioresample ! audiorate ! audio/x-raw,channels=2,rate={sample_rate} ! \
-                 avenc_aac bitrate={SOUND_BITS} ! aacparse"
+                "audioconvert ! audioresample ! audiorate ! \
+                 capsfilter caps=audio/x-raw,format=F32LE,layout=interleaved,channels=2,rate={sample_rate}"
             ),
         )?;
-        let input = pad(&chain, "sink")?;
+        let encoded = part(&pipeline, &format!("avenc_aac bitrate={SOUND_BITS} ! aacparse"))?;
+        samples.link(&encoded)?;
+        let input = pad(&samples, "sink")?;
         count(&input, &reach);
         drop_after(&input, plan.source.picture_ns.end);
-        sound_tee = Some(tee(&pipeline, &chain)?);
+        let start_ns = match plan.first_segment {
+            0 => 0,
+            first => plan.source.picture_ns.start + rate.segment_start_ns(first),
+        };
+        clip_sound(&pad(&samples, "src")?, sample_rate, start_ns..plan.source.picture_ns.end);
+        let came = reach.clone();
+        pad(&encoded, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            came.sound_came.store(true, Ordering::Relaxed);
+            gst::PadProbeReturn::Remove
+        });
+        sound_tee = Some(tee(&pipeline, &encoded)?);
         sound_input = Some(input);
     }
 
@@ -136,8 +163,10 @@ pub(crate) fn build(
                 crate::encoder::encoder(plan.encoder, &plan.rungs[place], rate, threads.of_encoder[place]);
             let encoded = part(&pipeline, &scaled_and_encoded(&plan.rungs[place], &encoder))?;
             outlet.link(&encoded)?;
+            let skipped = u64::from(plan.first_segment) * u64::from(rate.frames_per_segment());
+            skip_pictures(&pad(&encoded, "sink")?, skipped);
             watch_encoded(&pad(&encoded, "src")?, &reach, place);
-            let writer = segment_writer(&pipeline, plan.output, &plan.rungs[place], place, rate)?;
+            let writer = segment_writer(&pipeline, plan, place)?;
             encoded.link_pads(Some("src"), &writer, Some("video"))?;
             if let Some(sound) = &sound_tee {
                 let queue = part(
@@ -177,12 +206,11 @@ fn scaled_and_encoded(rung: &Rung, encoder: &str) -> String {
 /// Cuts at every key frame: a limit below the distance of two key frames does that, as no group is split.
 fn segment_writer(
     pipeline: &gst::Pipeline,
-    output: &Path,
-    rung: &Rung,
+    plan: &LadderPlan<'_>,
     place: usize,
-    rate: FrameRate,
 ) -> Result<gst::Element, MediaError> {
-    let folder = output.join(&rung.name);
+    let (rung, rate) = (&plan.rungs[place], plan.source.ladder_rate);
+    let folder = plan.output.join(&rung.name);
     fs::create_dir_all(&folder).map_err(|error| MediaError::file(&folder, error))?;
     let writer = gst::ElementFactory::make("splitmuxsink")
         .name(writer_name(place))
@@ -190,9 +218,9 @@ fn segment_writer(
         .property("max-size-time", rate.segment_duration().as_nanos() as u64 / 2)
         .build()?;
     // By signal instead of by pattern, in which a `%` of the folder's name would mean something.
-    let (output, name) = (output.to_owned(), rung.name.clone());
+    let (output, name, first) = (plan.output.to_owned(), rung.name.clone(), plan.first_segment);
     writer.connect("format-location", false, move |arguments| {
-        let index = arguments.get(1)?.get::<u32>().ok()?;
+        let index = first.saturating_add(arguments.get(1)?.get::<u32>().ok()?);
         Some(output.join(segment_file(&name, index)).to_value())
     });
     pipeline.add(&writer)?;
@@ -240,6 +268,68 @@ fn watch_encoded(pad: &gst::Pad, reach: &Arc<Reach>, place: usize) {
         if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
             reach.encoded_ns[place].fetch_max(time, Ordering::Relaxed);
         }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Lets the first `skipped` pictures go nowhere. They are counted, as segments are whole numbers of pictures.
+fn skip_pictures(pad: &gst::Pad, skipped: u64) {
+    if skipped == 0 {
+        return;
+    }
+    let seen = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        if seen.fetch_add(1, Ordering::Relaxed) < skipped {
+            gst::PadProbeReturn::Handled
+        } else {
+            gst::PadProbeReturn::Ok
+        }
+    });
+}
+
+/// Lets sound go on only from `range.start` to `range.end`, in nanoseconds; its beginning is a whole number of AAC frames
+/// from where the sound begins, so that the encoder's frames lie where those of the whole sound lie.
+///
+/// It sits behind `audiorate`, which fills a stream to its stated end when that comes: sound that was cut off before it
+/// would go on as silence, and all of it in the last segment.
+fn clip_sound(pad: &gst::Pad, sample_rate: u32, range: Range<u64>) {
+    const FRAME: u64 = 1024;
+    // Two channels of four bytes, as the filter before this says.
+    const SAMPLE_BYTES: usize = 8;
+    let rate = u128::from(sample_rate);
+    let at_ns = move |samples: u64| (u128::from(samples) * 1_000_000_000 / rate) as u64;
+    let samples_in = move |ns: u64| (u128::from(ns) * rate / 1_000_000_000) as u64;
+    // Samples that came, and the first and the last that go on: known when the first ones say when they are due.
+    let state = Mutex::new((0, None));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, wanted) = &mut *state;
+        let wanted: &Range<u64> = wanted.get_or_insert_with(|| {
+            let base_ns = running_time(pad, buffer).unwrap_or(0);
+            let first = samples_in(range.start.saturating_sub(base_ns)) / FRAME * FRAME;
+            first..samples_in(range.end.saturating_sub(base_ns))
+        });
+        let came = *seen..*seen + (buffer.size() / SAMPLE_BYTES) as u64;
+        *seen = came.end;
+        let kept = came.start.max(wanted.start)..came.end.min(wanted.end);
+        if kept == came {
+            return gst::PadProbeReturn::Ok;
+        }
+        if kept.is_empty() {
+            return gst::PadProbeReturn::Handled;
+        }
+        let byte = |sample: u64| (sample - came.start) as usize * SAMPLE_BYTES;
+        let Ok(mut part) = buffer.copy_region(gst::BufferCopyFlags::MEMORY, byte(kept.start)..byte(kept.end))
+        else {
+            return gst::PadProbeReturn::Handled;
+        };
+        if let Some(part) = part.get_mut() {
+            let later = gst::ClockTime::from_nseconds(at_ns(kept.start - came.start));
+            part.set_pts(buffer.pts().map(|pts| pts + later));
+            part.set_duration(gst::ClockTime::from_nseconds(at_ns(kept.end - kept.start)));
+        }
+        info.data = Some(gst::PadProbeData::Buffer(part));
         gst::PadProbeReturn::Ok
     });
 }

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use edge_jobs::{Rendition, SegmentInfo};
-
-use crate::segment::target_seconds;
+use edge_jobs::{Rendition, SegmentInfo, target_seconds};
 
 /// File name of the playlist that lists the renditions, in the ladder's folder.
 pub const MASTER_PLAYLIST: &str = "master.m3u8";

@@ -6,22 +6,23 @@ use std::{
     sync::mpsc::Sender,
 };
 
-use edge_jobs::{ContentHash, Thumbnail, ThumbnailOrder};
+use edge_jobs::{ContentHash, Thumbnail, ThumbnailOrder, thumbnail_file};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as app;
 
-use crate::{MediaError, Rung, fitting_rungs, ladder::SCALER, pipeline::running_time};
+use crate::{MediaError, PictureSize, Rung, fitting_rungs, ladder::SCALER, pipeline::running_time};
 
 /// The most still pictures of one video.
 const MAX_THUMBNAILS: u64 = 10_000;
-const FOLDER: &str = "thumbnails";
 
 /// The order's size and distance for a source of `width` by `height` and `duration_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ThumbnailPlan {
     size: Rung,
     every_ms: u64,
+    /// The first one that is made: the one at so many times their distance.
+    first: u64,
 }
 
 impl ThumbnailPlan {
@@ -30,6 +31,7 @@ impl ThumbnailPlan {
         width: u32,
         height: u32,
         duration_ms: u64,
+        first: u64,
     ) -> Result<Self, MediaError> {
         if order.every_ms == 0 || duration_ms / order.every_ms > MAX_THUMBNAILS {
             return Err(MediaError::TooMuch(format!(
@@ -40,7 +42,17 @@ impl ThumbnailPlan {
         let short_side = order.short_side.min(width).min(height);
         let ladder = edge_jobs::Ladder { short_sides: vec![short_side], source_size: false };
         let size = fitting_rungs(&ladder, width, height)?.remove(0);
-        Ok(Self { size, every_ms: order.every_ms })
+        Ok(Self { size, every_ms: order.every_ms, first })
+    }
+
+    /// Leaves out those up to `at_ms`.
+    pub(crate) fn go_on_after(&mut self, at_ms: u64) {
+        self.first = at_ms / self.every_ms + 1;
+    }
+
+    /// The size of each picture.
+    pub(crate) fn size(&self) -> PictureSize {
+        PictureSize { width: self.size.width, height: self.size.height }
     }
 }
 
@@ -53,8 +65,9 @@ pub(crate) fn add_thumbnails(
     output: &Path,
     made: Sender<Result<Thumbnail, MediaError>>,
 ) -> Result<gst::Pad, MediaError> {
-    let folder = output.join(FOLDER);
-    fs::create_dir_all(&folder).map_err(|error| MediaError::file(&folder, error))?;
+    if let Some(folder) = output.join(thumbnail_file(0)).parent() {
+        fs::create_dir_all(folder).map_err(|error| MediaError::file(folder, error))?;
+    }
 
     let Rung { width, height, .. } = plan.size;
     let description = format!(
@@ -63,7 +76,7 @@ pub(crate) fn add_thumbnails(
     );
     let scaler = gst::parse::bin_from_description(&description, true)?;
     let every_ms = plan.every_ms;
-    let mut writer = Writer { output: output.to_owned(), every_ms, count: 0 };
+    let writer = Writer { output: output.to_owned(), every_ms };
     let sink = app::AppSink::builder()
         .sync(false)
         .async_(false)
@@ -85,7 +98,7 @@ pub(crate) fn add_thumbnails(
     let input =
         scaler.static_pad("sink").ok_or_else(|| MediaError::Pipeline("the scaler has no input".into()))?;
     // Only the pictures of the plan go further; the others cost nothing.
-    let mut next_ms = 0;
+    let mut next_ms = plan.first.saturating_mul(every_ms);
     let state = std::sync::Mutex::new(move |now_ms: u64| {
         let due = now_ms >= next_ms;
         if due {
@@ -107,18 +120,22 @@ pub(crate) fn add_thumbnails(
 struct Writer {
     output: PathBuf,
     every_ms: u64,
-    count: u64,
 }
 
 impl Writer {
-    fn write(&mut self, buffer: &gst::BufferRef, now_ms: u64) -> Result<Thumbnail, MediaError> {
+    /// Files are numbered by their time, so that those of a ladder's tail follow those of its beginning.
+    fn write(&self, buffer: &gst::BufferRef, now_ms: u64) -> Result<Thumbnail, MediaError> {
         let bytes = buffer.map_readable()?;
-        let file = format!("{FOLDER}/{:05}.jpg", self.count);
+        let number = now_ms / self.every_ms;
+        let file = thumbnail_file(number);
         let path = self.output.join(&file);
         fs::write(&path, bytes.as_slice()).map_err(|error| MediaError::file(&path, error))?;
-        let at_ms = now_ms / self.every_ms * self.every_ms;
-        self.count += 1;
-        Ok(Thumbnail { at_ms, file, bytes: bytes.len() as u64, hash: ContentHash::of(&bytes) })
+        Ok(Thumbnail {
+            at_ms: number * self.every_ms,
+            file,
+            bytes: bytes.len() as u64,
+            hash: ContentHash::of(&bytes),
+        })
     }
 }
 
@@ -137,15 +154,15 @@ mod tests {
 
     #[test]
     fn pictures_are_never_larger_than_the_source() {
-        let plan = ThumbnailPlan::new(&order(1000, 360), 320, 240, 5000).unwrap();
+        let plan = ThumbnailPlan::new(&order(1000, 360), 320, 240, 5000, 0).unwrap();
         assert_eq!((plan.size.width, plan.size.height), (320, 240));
-        let plan = ThumbnailPlan::new(&order(1000, 90), 1920, 1080, 5000).unwrap();
+        let plan = ThumbnailPlan::new(&order(1000, 90), 1920, 1080, 5000, 0).unwrap();
         assert_eq!((plan.size.width, plan.size.height), (160, 90));
     }
 
     #[test]
     fn a_flood_of_pictures_is_refused() {
-        assert!(ThumbnailPlan::new(&order(0, 90), 320, 240, 5000).is_err());
-        assert!(ThumbnailPlan::new(&order(1, 90), 320, 240, 3_600_000).is_err());
+        assert!(ThumbnailPlan::new(&order(0, 90), 320, 240, 5000, 0).is_err());
+        assert!(ThumbnailPlan::new(&order(1, 90), 320, 240, 3_600_000, 0).is_err());
     }
 }

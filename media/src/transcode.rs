@@ -7,24 +7,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge_jobs::{MediaInfo, Rendition, SegmentInfo, Thumbnail, TranscodeTask};
+use edge_jobs::{MediaInfo, Rendition, SegmentInfo, Thumbnail, TranscodeTask, bandwidth, segment_file};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    FrameRate, MASTER_PLAYLIST, MEDIA_PLAYLIST, MediaError, Rung, Source, Stop, TransportSegment,
+    MASTER_PLAYLIST, MEDIA_PLAYLIST, MediaError, Rung, Source, Stop, TransportSegment,
     codecs::codecs,
     fitting_rungs, inspect,
     ladder::{LadderPlan, Reach, build, place_of_writer},
     master_playlist, media_playlist,
     pipeline::{RunningPipeline, StallWatch, failure},
     plugins::encoder_works,
-    segment::{bandwidth, read_segment},
+    segment::read_segment,
     thumbnails::ThumbnailPlan,
 };
 
 /// The most segments of a ladder over all its renditions, so that the report of it fits into one message.
 const MAX_SEGMENTS: u64 = 30_000;
+/// What the sound of every ladder is named as, after the picture.
+const AAC_LC: &str = ",mp4a.40.2";
 /// Progress is told at least as often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -56,7 +58,8 @@ pub struct Ladder {
 }
 
 /// Makes the ladder of `task` in its output folder: `{rendition}/{index:05}.ts`, a playlist in each rendition's folder,
-/// `master.m3u8`, and `thumbnails/{index:05}.jpg`. What an ended task leaves in the folder is the caller's to remove.
+/// `master.m3u8`, and `thumbnails/{index:05}.jpg`. The tail of a ladder has its segments and pictures alone: whoever has the
+/// rest writes the playlists. What an ended task leaves in the folder is the caller's to remove.
 ///
 /// `patience` is how long nothing may move before the task is given up. `tell` is called from this thread.
 pub fn transcode(
@@ -74,10 +77,10 @@ pub fn transcode(
         return Err(MediaError::MissingEncoder(task.encoder));
     }
     let thumbnails = match &task.thumbnails {
-        Some(order) => Some(ThumbnailPlan::new(order, width, height, duration_ms)?),
+        Some(order) => Some(ThumbnailPlan::new(order, width, height, duration_ms, task.from_thumbnail)?),
         None => None,
     };
-    let plan = LadderPlan {
+    let mut plan = LadderPlan {
         file: &task.source,
         source: &source,
         output: &task.output,
@@ -85,13 +88,29 @@ pub fn transcode(
         thumbnails,
         encoder: task.encoder,
         threads: task.threads,
+        first_segment: task.from_segment.saturating_sub(1),
+        with_sound: true,
     };
-    let mut made = Made::new(&rungs);
-    run(&plan, &mut made, patience, stop, tell)?;
+    let mut made = Made::new(&plan, task.from_segment);
+    match run(&plan, &mut made, patience, stop, tell) {
+        // The sound ended before this tail: the writers wait for its format, and fail when it does not come.
+        Err(MediaError::Pipeline(_)) if task.from_segment > 0 && made.is_without_sound() => {
+            plan.with_sound = false;
+            if let (Some(thumbnails), Some(last)) = (&mut plan.thumbnails, made.thumbnails.last()) {
+                thumbnails.go_on_after(last.at_ms);
+            }
+            let thumbnails = std::mem::take(&mut made.thumbnails);
+            made = Made { thumbnails, ..Made::new(&plan, task.from_segment) };
+            run(&plan, &mut made, patience, stop, tell)?;
+        }
+        done => done?,
+    }
     made.refuse_incomplete(&source)?;
 
-    let renditions = made.renditions(&rungs, source.ladder_rate)?;
-    write_playlists(&task.output, &renditions)?;
+    let renditions = made.renditions(&rungs, &source)?;
+    if task.from_segment == 0 {
+        write_playlists(&task.output, &renditions)?;
+    }
     tell(Update::Progress(1000));
     Ok(Ladder { source: source.media, renditions, thumbnails: made.thumbnails })
 }
@@ -133,7 +152,10 @@ fn run(
         match running.next_message() {
             None => watch.tick(reach.activity())?,
             Some(message) => match message.view() {
-                gst::MessageView::Error(_) => return Err(failure(&message)),
+                gst::MessageView::Error(_) => {
+                    made.sound_came = reach.sound_came();
+                    return Err(failure(&message));
+                }
                 gst::MessageView::Eos(_) => break,
                 gst::MessageView::Element(element) => {
                     if let Some((place, index)) = closed_segment(element) {
@@ -180,20 +202,36 @@ fn refuse_endless(reach: &Reach, source: &Source) -> Result<(), MediaError> {
 
 /// What has been made so far.
 struct Made {
+    /// The first segment wanted.
+    from_segment: u32,
     rungs: Vec<MadeRung>,
     thumbnails: Vec<Thumbnail>,
+    /// Whether there was sound before an error.
+    sound_came: bool,
 }
 
 #[derive(Default)]
 struct MadeRung {
+    next: u32,
     segments: Vec<SegmentInfo>,
     starts: Vec<u64>,
     codecs: Option<String>,
 }
 
 impl Made {
-    fn new(rungs: &[Rung]) -> Self {
-        Self { rungs: rungs.iter().map(|_| MadeRung::default()).collect(), thumbnails: Vec::new() }
+    fn new(plan: &LadderPlan<'_>, from_segment: u32) -> Self {
+        let rung = |_| MadeRung { next: plan.first_segment, ..MadeRung::default() };
+        Self {
+            from_segment,
+            rungs: plan.rungs.iter().map(rung).collect(),
+            thumbnails: Vec::new(),
+            sound_came: false,
+        }
+    }
+
+    /// Whether neither sound nor a segment has come.
+    fn is_without_sound(&self) -> bool {
+        !self.sound_came && self.rungs.iter().all(|rung| rung.segments.is_empty())
     }
 
     fn take_segment(
@@ -206,8 +244,13 @@ impl Made {
         let (Some(rung), Some(made)) = (plan.rungs.get(place), self.rungs.get_mut(place)) else {
             return Err(MediaError::Pipeline("an unknown writer reported a segment".into()));
         };
-        if index as usize != made.segments.len() {
+        if index != made.next {
             return Err(MediaError::Pipeline(format!("{} got segment {index} out of order", rung.name)));
+        }
+        made.next += 1;
+        if index < self.from_segment {
+            let path = plan.output.join(segment_file(&rung.name, index));
+            return fs::remove_file(&path).map_err(|error| MediaError::file(path, error));
         }
         let (segment, contents) = read_segment(plan.output, &rung.name, index, plan.source.ladder_rate)?;
         made.take(&segment, &contents)?;
@@ -224,29 +267,36 @@ impl Made {
             return Err(MediaError::Pipeline("the renditions came out unaligned".into()));
         }
         let stated_ms = source.media.duration_ms;
-        let found_ms: u64 = first.segments.iter().map(|segment| segment.duration_ms).sum();
+        let before_ms = source.ladder_rate.segment_start_ns(self.from_segment) / 1_000_000;
+        let found_ms = before_ms + first.segments.iter().map(|segment| segment.duration_ms).sum::<u64>();
         if found_ms + (stated_ms / 50).max(1000) < stated_ms {
             return Err(MediaError::Truncated { stated_ms, found_ms });
         }
         Ok(())
     }
 
-    fn renditions(&self, rungs: &[Rung], rate: FrameRate) -> Result<Vec<Rendition>, MediaError> {
+    fn renditions(&self, rungs: &[Rung], source: &Source) -> Result<Vec<Rendition>, MediaError> {
+        let rate = source.ladder_rate;
         rungs
             .iter()
             .zip(&self.rungs)
             .map(|(rung, made)| {
                 let (peak, average) = bandwidth(&made.segments);
+                let mut codecs = made
+                    .codecs
+                    .clone()
+                    .ok_or_else(|| MediaError::Pipeline("the encoder left its parameters out".into()))?;
+                // The sound may have ended before this tail of the ladder.
+                if self.from_segment > 0 && source.sound.is_some() && !codecs.contains(',') {
+                    codecs.push_str(AAC_LC);
+                }
                 Ok(Rendition {
                     name: rung.name.clone(),
                     width: rung.width,
                     height: rung.height,
                     bandwidth: peak,
                     average_bandwidth: average,
-                    codecs: made
-                        .codecs
-                        .clone()
-                        .ok_or_else(|| MediaError::Pipeline("the encoder left its parameters out".into()))?,
+                    codecs,
                     frame_rate: (rate.frames, rate.per_seconds),
                     segments: made.segments.clone(),
                 })

@@ -1,5 +1,8 @@
-//! Reading a finished MPEG transport stream segment (ISO/IEC 13818-1): when its pictures are shown, whether it starts
-//! with a key frame, and what its sound is. It decodes nothing, so that it is quick and safe on a stranger's bytes.
+//! Reading a finished MPEG transport stream segment (ISO/IEC 13818-1): when its pictures are shown and how large they are,
+//! whether it starts with a key frame, and what its sound is. It decodes nothing, so that it is quick and safe on a
+//! stranger's bytes.
+
+use crate::picture_parameters::{ParameterError, PictureSize, picture_size};
 
 /// Ticks of the time stamps per second.
 pub(crate) const TICKS_PER_SECOND: u64 = 90_000;
@@ -13,6 +16,10 @@ const NAL_KEY_SLICE: u8 = 5;
 const NAL_PARAMETERS: u8 = 7;
 /// Largest coded picture that is looked at, in bytes; an honest one is far smaller.
 const MAX_PICTURE_BYTES: usize = 16 * 1024 * 1024;
+/// Most different sequence parameter sets, and most bytes of one. H.264 has room for 32; an encoder makes one, of a hundred
+/// bytes.
+const MAX_PARAMETER_SETS: usize = 32;
+const MAX_PARAMETER_BYTES: usize = 2048;
 
 /// What a segment holds: one H.264 stream with a picture in each packet of the elementary stream, and AAC or silence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub struct TransportSegment {
     pub key_pictures: usize,
     /// The sequence parameter sets in the order of their first appearance, without start codes.
     pub parameters: Vec<Vec<u8>>,
+    /// The sizes of pictures that these sets are for, in the same order.
+    pub sizes: Vec<PictureSize>,
     /// The sound, if any.
     pub sound: Option<Sound>,
 }
@@ -52,12 +61,30 @@ pub enum TransportStreamError {
     /// It does not start with its tables, or they name no H.264 stream.
     #[error("it does not start with tables that name an H.264 stream")]
     NoVideo,
-    /// A picture has no time stamp, or none is there.
+    /// A picture has no time stamp of its own, or none is there.
     #[error("it has pictures without a time")]
     NoTimes,
-    /// A picture is too large.
+    /// A picture has too many bytes.
     #[error("it has a picture of more than 16 MiB")]
     TooLarge,
+    /// It has more different sequence parameter sets than H.264 has room for, or one that is far too long.
+    #[error("it has too many parameters")]
+    TooManyParameters,
+    /// A sequence parameter set cannot be read.
+    #[error("it has parameters that cannot be read")]
+    BadParameters,
+    /// Its pictures are larger than any level of H.264 allows.
+    #[error("it has pictures of more pixels than H.264 allows")]
+    TooManyPixels,
+}
+
+impl From<ParameterError> for TransportStreamError {
+    fn from(error: ParameterError) -> Self {
+        match error {
+            ParameterError::Unreadable => Self::BadParameters,
+            ParameterError::TooLarge => Self::TooManyPixels,
+        }
+    }
 }
 
 impl TransportSegment {
@@ -72,6 +99,18 @@ impl TransportSegment {
             reader.take(&packet)?;
         }
         reader.finish()
+    }
+
+    fn take_parameters(&mut self, unit: &[u8]) -> Result<(), TransportStreamError> {
+        if self.parameters.iter().any(|known| known == unit) {
+            return Ok(());
+        }
+        if self.parameters.len() == MAX_PARAMETER_SETS || unit.len() > MAX_PARAMETER_BYTES {
+            return Err(TransportStreamError::TooManyParameters);
+        }
+        self.sizes.push(picture_size(unit)?);
+        self.parameters.push(unit.to_vec());
+        Ok(())
     }
 
     /// When the first picture is shown, in ticks.
@@ -151,23 +190,27 @@ impl Reader {
         let (time, data) = elementary_packet(&self.picture).ok_or(TransportStreamError::NoTimes)?;
         let time = time.ok_or(TransportStreamError::NoTimes)?;
         let is_first = self.found.shown_at.is_empty();
-        let mut has_parameters = false;
+        let (mut has_parameters, mut pictures) = (false, 0);
+        // All of them, though the first slice tells what the picture is: a decoder would find what is hidden behind it.
         for unit in nal_units(data) {
-            match unit[0] & 0x1f {
+            let kind = unit[0] & 0x1f;
+            match kind {
                 NAL_PARAMETERS => {
                     has_parameters = true;
-                    if !self.found.parameters.iter().any(|known| known == unit) {
-                        self.found.parameters.push(unit.to_vec());
+                    self.found.take_parameters(unit)?;
+                }
+                NAL_SLICE | NAL_KEY_SLICE if starts_picture(unit) => {
+                    pictures += 1;
+                    if kind == NAL_KEY_SLICE {
+                        self.found.key_pictures += 1;
+                        self.found.starts_with_key_picture |= is_first && has_parameters;
                     }
                 }
-                NAL_KEY_SLICE => {
-                    self.found.key_pictures += 1;
-                    self.found.starts_with_key_picture |= is_first && has_parameters;
-                    break;
-                }
-                NAL_SLICE => break,
                 _ => {}
             }
+        }
+        if pictures != 1 {
+            return Err(TransportStreamError::NoTimes);
         }
         let unwrapped = self.found.shown_at.first().map_or(time, |first| unwrap(time, *first));
         self.found.shown_at.push(unwrapped);
@@ -260,6 +303,11 @@ fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|unit| !unit.is_empty())
 }
 
+/// Whether a slice is its picture's first: its macroblocks start at 0, which is a single bit (section 7.3.3).
+fn starts_picture(slice: &[u8]) -> bool {
+    slice.get(1).is_some_and(|first| first & 0x80 != 0)
+}
+
 fn find_start_code(data: &[u8]) -> Option<usize> {
     data.windows(3).position(|window| window == [0, 0, 1])
 }
@@ -300,6 +348,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::picture_parameters::tests::parameter_set;
 
     /// A packet with a header and as much of `payload` as fits, stuffed by an adaptation field.
     fn packet(stream: u16, starts: bool, payload: &[u8]) -> Vec<u8> {
@@ -336,15 +385,33 @@ mod tests {
         [&[0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5][..], &stamp, data].concat()
     }
 
-    const KEY: [u8; 17] = [0, 0, 0, 1, 0x67, 0x64, 0, 0x1f, 9, 0, 0, 0, 1, 0x65, 1, 2, 3];
-    const SLICE: [u8; 7] = [0, 0, 0, 1, 0x41, 1, 2];
+    const SLICE: [u8; 7] = [0, 0, 0, 1, 0x41, 0x9a, 2];
+
+    /// A key picture after these parameter sets.
+    fn key_after(sets: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            sets.iter().flat_map(|set| [&[0, 0, 0, 1], set.as_slice()].concat()).collect();
+        bytes.extend([0, 0, 0, 1, 0x65, 0x88, 2, 3]);
+        bytes
+    }
+
+    fn key() -> Vec<u8> {
+        key_after(&[parameter_set(20, 15, (0, 0))])
+    }
+
+    /// The packets of a picture of any length.
+    fn picture(time: u64, data: &[u8]) -> Vec<u8> {
+        let bytes = elementary(time, data);
+        let packets = bytes.chunks(PACKET - 4).enumerate();
+        packets.flat_map(|(index, part)| packet(65, index == 0, part)).collect()
+    }
 
     #[test]
     fn a_segment_tells_its_times_its_key_picture_and_its_sound() {
         let frame = [0xff, 0xf1, 0x4c, 0x80, 0x01, 0x1f, 0xfc, 9];
         let bytes = [
             tables(),
-            packet(65, true, &elementary(900_000, &KEY)),
+            packet(65, true, &elementary(900_000, &key())),
             packet(65, true, &elementary(907_200, &SLICE)),
             packet(66, true, &elementary(900_000, &[frame, frame].concat())),
             packet(65, true, &elementary(903_600, &SLICE)),
@@ -354,7 +421,8 @@ mod tests {
         assert_eq!(found.shown_at, [900_000, 903_600, 907_200]);
         assert!(found.starts_with_key_picture);
         assert_eq!(found.key_pictures, 1);
-        assert_eq!(found.parameters, [vec![0x67, 0x64, 0, 0x1f, 9]]);
+        assert_eq!(found.parameters, [parameter_set(20, 15, (0, 0))]);
+        assert_eq!(found.sizes, [PictureSize { width: 320, height: 240 }]);
         assert_eq!(found.sound, Some(Sound { object_type: 2, sample_rate: 48_000, channels: 2, frames: 2 }));
     }
 
@@ -363,7 +431,7 @@ mod tests {
         let wrap = 1u64 << 33;
         let bytes = [
             tables(),
-            packet(65, true, &elementary(wrap - 3_600, &KEY)),
+            packet(65, true, &elementary(wrap - 3_600, &key())),
             packet(65, true, &elementary(0, &SLICE)),
         ]
         .concat();
@@ -372,9 +440,12 @@ mod tests {
 
     #[test]
     fn a_segment_that_starts_inside_a_group_of_pictures_is_seen() {
-        let bytes =
-            [tables(), packet(65, true, &elementary(0, &SLICE)), packet(65, true, &elementary(3_600, &KEY))]
-                .concat();
+        let bytes = [
+            tables(),
+            packet(65, true, &elementary(0, &SLICE)),
+            packet(65, true, &elementary(3_600, &key())),
+        ]
+        .concat();
         let found = TransportSegment::parse(&bytes).unwrap();
         assert!(!found.starts_with_key_picture);
         assert_eq!(found.key_pictures, 1);
@@ -386,6 +457,46 @@ mod tests {
         assert_eq!(TransportSegment::parse(&[]), Err(TransportStreamError::NotTransportStream));
         assert_eq!(TransportSegment::parse(&packet(7, true, &[])), Err(TransportStreamError::NoVideo));
         assert_eq!(TransportSegment::parse(&tables()), Err(TransportStreamError::NoTimes));
+    }
+
+    #[test]
+    fn parameters_are_bounded_in_number_length_and_size() {
+        let read =
+            |sets: &[Vec<u8>]| TransportSegment::parse(&[tables(), picture(0, &key_after(sets))].concat());
+        let sets: Vec<Vec<u8>> =
+            (1..=MAX_PARAMETER_SETS as u32 + 1).map(|side| parameter_set(side, 1, (0, 0))).collect();
+        assert_eq!(read(&sets[1..]).unwrap().parameters, sets[1..]);
+        assert_eq!(read(&sets), Err(TransportStreamError::TooManyParameters));
+        let long = [parameter_set(20, 15, (0, 0)), vec![1; MAX_PARAMETER_BYTES]].concat();
+        assert_eq!(read(&[long]), Err(TransportStreamError::TooManyParameters));
+        assert_eq!(read(&[vec![0x67, 66]]), Err(TransportStreamError::BadParameters));
+        assert_eq!(read(&[parameter_set(4_096, 4_096, (0, 0))]), Err(TransportStreamError::TooManyPixels));
+    }
+
+    #[test]
+    fn a_flood_of_parameters_is_refused_at_once() {
+        // Compared each with each they would take minutes.
+        let set = [&[0, 0, 1][..], &parameter_set(20, 15, (0, 0))].concat();
+        let mut data = Vec::new();
+        for number in 0..1_000_000u32 {
+            data.extend_from_slice(&set);
+            data.extend(number.to_be_bytes().map(|byte| byte | 0x80));
+        }
+        data.truncate(MAX_PICTURE_BYTES / 2);
+        let bytes = [tables(), picture(0, &data)].concat();
+        let started = std::time::Instant::now();
+        assert_eq!(TransportSegment::parse(&bytes), Err(TransportStreamError::TooManyParameters));
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_hides_behind_a_picture_is_found() {
+        let second = [key(), SLICE.to_vec()].concat();
+        let bytes = [tables(), picture(0, &second)].concat();
+        assert_eq!(TransportSegment::parse(&bytes), Err(TransportStreamError::NoTimes));
+        let huge = [key(), key_after(&[parameter_set(4_096, 4_096, (0, 0))])].concat();
+        let bytes = [tables(), picture(0, &huge)].concat();
+        assert_eq!(TransportSegment::parse(&bytes), Err(TransportStreamError::TooManyPixels));
     }
 
     proptest! {
@@ -407,7 +518,7 @@ mod tests {
 
         #[test]
         fn a_cut_or_flipped_segment_is_read_or_refused(cut in 0usize..5, at in 0usize..900, bit in 0u8..8) {
-            let mut bytes = [tables(), packet(65, true, &elementary(1, &KEY)), packet(65, true, &elementary(2, &SLICE))].concat();
+            let mut bytes = [tables(), packet(65, true, &elementary(1, &key())), packet(65, true, &elementary(2, &SLICE))].concat();
             bytes.truncate(bytes.len() - cut * PACKET.min(bytes.len() / 5));
             if let Some(byte) = bytes.get_mut(at) { *byte ^= 1 << bit; }
             let _ = TransportSegment::parse(&bytes);

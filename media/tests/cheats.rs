@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path, sync::OnceLock};
 
-use edge_jobs::{CheckTask, ContentHash, RenditionCheck};
+use edge_jobs::{CheckTask, ContentHash, RenditionCheck, ThumbnailOrder};
 use edge_media::{Stop, check};
 use support::{H264, Made, bunny, ffmpeg, make, video};
 use tempfile::{TempDir, tempdir};
@@ -98,7 +98,7 @@ fn a_picture_that_is_a_second_late_fails() {
 #[test]
 fn a_frozen_picture_fails_even_if_it_goes_on_later() {
     let folder = tempdir().unwrap();
-    let frozen = altered(folder.path(), "freezeframes=first=25:last=100:replace=25");
+    let frozen = altered(folder.path(), "split[a][b];[a][b]freezeframes=first=25:last=100:replace=25");
     assert_every_rendition_fails(&verdicts_on_ladder_of(&frozen), "another moment");
 }
 
@@ -247,4 +247,154 @@ fn untrue_figures_in_the_report_fail() {
     for (because, change) in spoil {
         assert_first_fails(&verdicts_on_spoiled(|task| change(&mut task.renditions[0])), because);
     }
+}
+
+/// The ladder as it is after some seconds: the smaller rendition is ahead, and nothing is reported but segments.
+fn begun(task: &mut CheckTask) {
+    task.unfinished = true;
+    for (rendition, segments) in task.renditions.iter_mut().zip([2, 1]) {
+        rendition.segments.truncate(segments);
+        (rendition.width, rendition.height, rendition.frame_rate) = (0, 0, (0, 1));
+        (rendition.bandwidth, rendition.average_bandwidth) = (0, 0);
+        rendition.codecs.clear();
+    }
+}
+
+#[test]
+fn a_ladder_that_is_still_being_made_passes_as_far_as_it_is() {
+    for verdict in verdicts_on_spoiled(begun) {
+        assert!(verdict.passed && verdict.frames.len() == 2, "{verdict:#?}");
+    }
+    let verdicts = verdicts_on_spoiled(|task| {
+        begun(task);
+        task.renditions[1].segments = honest().ladder.renditions[1].segments[..2].to_vec();
+        task.from_segment = 1;
+    });
+    for verdict in verdicts {
+        assert!(verdict.passed && verdict.frames.len() == 2, "{verdict:#?}");
+        assert!(verdict.frames.iter().all(|frame| frame.at_ms >= 2000), "{verdict:#?}");
+    }
+    // All of it, but without its report.
+    let verdicts = verdicts_on_spoiled(|task| {
+        begun(task);
+        for (rendition, whole) in task.renditions.iter_mut().zip(&honest().ladder.renditions) {
+            rendition.segments = whole.segments.clone();
+        }
+    });
+    assert!(verdicts.iter().all(|verdict| verdict.passed), "{verdicts:#?}");
+}
+
+#[test]
+fn a_beginning_with_other_names_rungs_lengths_or_pictures_fails() {
+    let verdicts = verdicts_on_spoiled(|task| {
+        begun(task);
+        fs::copy(task.output.join("120p/00000.ts"), task.output.join("120p/first.ts")).unwrap();
+        task.renditions[0].segments[0].file = "120p/first.ts".into();
+    });
+    assert_first_fails(&verdicts, "another file");
+
+    let verdicts = verdicts_on_spoiled(|task| {
+        begun(task);
+        task.renditions[0].name = "144p".into();
+    });
+    assert_first_fails(&verdicts, "is missing");
+    assert_eq!((verdicts[2].rendition.as_str(), verdicts[2].passed), ("144p", false));
+
+    // The film's short last segment is no second one.
+    let verdicts = verdicts_on_spoiled(|task| {
+        begun(task);
+        fs::copy(task.output.join("120p/00002.ts"), task.output.join("120p/00001.ts")).unwrap();
+        let last = honest().ladder.renditions[0].segments[2].clone();
+        let second = &mut task.renditions[0].segments[1];
+        (second.bytes, second.hash, second.duration_ms) = (last.bytes, last.hash, last.duration_ms);
+    });
+    assert_first_fails(&verdicts, "instead of 50");
+
+    let folder = tempdir().unwrap();
+    let black = make(&altered(folder.path(), "drawbox=t=fill:c=black"), |_| {}).unwrap();
+    let verdicts = verdicts_on_spoiled(|task| {
+        task.renditions[0] = black.ladder.renditions[0].clone();
+        begun(task);
+        for segment in &task.renditions[0].segments {
+            fs::copy(black.folder.path().join(&segment.file), task.output.join(&segment.file)).unwrap();
+        }
+    });
+    assert_first_fails(&verdicts, "the picture at");
+}
+
+#[test]
+fn pictures_of_another_size_are_named_before_they_are_decoded() {
+    let large = make(&film().1, |task| task.ladder.short_sides = vec![180]).unwrap();
+    let verdicts = verdicts_on_spoiled(|task| {
+        let segments = large.ladder.renditions[0].segments.clone();
+        for segment in &segments {
+            let name = segment.file.replace("180p", "120p");
+            fs::copy(large.folder.path().join(&segment.file), task.output.join(name)).unwrap();
+        }
+        for (stated, real) in task.renditions[0].segments.iter_mut().zip(segments) {
+            (stated.bytes, stated.hash) = (real.bytes, real.hash);
+        }
+    });
+    assert_first_fails(&verdicts, "are 320x180");
+    assert!(verdicts[0].frames.is_empty(), "{verdicts:#?}");
+}
+
+/// The film with still pictures, and the verdict on them after `change` spoiled something.
+fn stills_after(change: impl FnOnce(&mut CheckTask)) -> RenditionCheck {
+    let made = make(&film().1, |task| {
+        task.ladder.short_sides.clear();
+        task.thumbnails = Some(ThumbnailOrder { every_ms: 1000, short_side: 90 });
+    })
+    .unwrap();
+    let mut task = made.check_task(1);
+    change(&mut task);
+    let verdicts = check(&task, &Stop::new()).unwrap();
+    assert!(verdicts[0].passed, "{verdicts:#?}");
+    assert_eq!(verdicts[1].rendition, "thumbnails");
+    verdicts[1].clone()
+}
+
+/// Puts other bytes in the place of the third still picture, and says so.
+fn replace_still(task: &mut CheckTask, bytes: &[u8]) {
+    let still = &mut task.thumbnails[2];
+    fs::write(task.output.join(&still.file), bytes).unwrap();
+    (still.bytes, still.hash) = (bytes.len() as u64, ContentHash::of(bytes));
+}
+
+#[test]
+fn every_still_picture_is_compared_with_the_source() {
+    let verdict = stills_after(|_| {});
+    assert!(verdict.passed && verdict.frames.len() == 6, "{verdict:#?}");
+    assert!(verdict.frames.iter().all(|frame| frame.psnr_db > 25.0), "{verdict:#?}");
+
+    let refused = |because: &str, change: fn(&mut CheckTask)| {
+        let verdict = stills_after(change);
+        assert!(!verdict.passed, "{verdict:#?}");
+        assert!(verdict.problems.iter().any(|problem| problem.contains(because)), "{verdict:#?}");
+    };
+    refused("no JPEG", |task| replace_still(task, b"<script>alert(1)</script>"));
+    refused("hash is wrong", |task| {
+        let file = task.output.join(&task.thumbnails[2].file);
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(file, bytes).unwrap();
+    });
+    refused("instead of", |task| task.thumbnails.truncate(3));
+    refused("out of order", |task| {
+        task.thumbnails.remove(2);
+    });
+    refused("not ordered", |task| task.thumbnail_order = None);
+    refused("pixels", |task| task.thumbnail_order.as_mut().unwrap().short_side = 120);
+    refused("the picture at 2000 ms", |task| {
+        let other = ["-f", "lavfi", "-i", "testsrc2=s=160x90", "-frames:v", "1", "-pix_fmt", "yuvj420p"];
+        let other = ffmpeg(&task.output, "other.jpg", &other);
+        replace_still(task, &fs::read(other).unwrap());
+    });
+    refused("does not decode", |task| {
+        let file = task.output.join(&task.thumbnails[2].file);
+        let bytes = fs::read(file).unwrap();
+        // Its header is right, and nothing follows.
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        replace_still(task, &bytes[..frame + 19]);
+    });
 }

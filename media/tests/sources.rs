@@ -227,7 +227,8 @@ fn interlaced_television_in_a_transport_stream() {
 #[test]
 fn sound_that_outlasts_the_picture_is_cut_and_sound_before_it_stays() {
     let folder = tempdir().unwrap();
-    let long = ["-f", "lavfi", "-i", "sine=330:d=30", "-map", "0:v", "-map", "2:a"];
+    // Not five times as long: then GStreamer takes the picture for a preview, and leaves it out.
+    let long = ["-f", "lavfi", "-i", "sine=330:d=18", "-map", "0:v", "-map", "2:a"];
     let source = video(folder.path(), "a.mp4", 4.0, "320x240", "25", &[&long, H264].concat());
     let made = make(&source, |_| {}).unwrap();
     made.assert_good();

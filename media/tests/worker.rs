@@ -160,6 +160,10 @@ fn a_ladder_is_told_as_it_grows() {
         ladder: order,
         frames_per_rendition: 2,
         seed: 1,
+        unfinished: false,
+        from_segment: 0,
+        thumbnails: vec![],
+        thumbnail_order: None,
     }));
     let Some((_, Event::Checked { renditions, .. })) = worker.events_of(job).pop() else { panic!() };
     assert!(renditions.len() == 2 && renditions.iter().all(|verdict| verdict.passed), "{renditions:?}");

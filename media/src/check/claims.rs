@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edge_jobs::{CheckTask, ContentHash, FrameDifference, Rendition, RenditionCheck, SegmentInfo};
+use edge_jobs::{
+    CheckTask, ContentHash, FrameDifference, Rendition, RenditionCheck, SegmentInfo, bandwidth, segment_file,
+};
 
 use crate::{
-    FrameRate, MediaError, Rung, Source, Stop, TransportSegment,
-    codecs::codecs,
-    segment::{bandwidth, segment_file, shown_ms},
-    transport_stream::TICKS_PER_SECOND,
+    FrameRate, MediaError, PictureSize, Rung, Source, Stop, TransportSegment, codecs::codecs,
+    segment::shown_ms, transport_stream::TICKS_PER_SECOND,
 };
 
 /// Longest list of faults that is kept of a rendition; one is enough to refuse it.
@@ -19,7 +19,7 @@ const MAX_PROBLEMS: usize = 16;
 /// Renditions that nobody ordered are named one by one up to this number.
 const MAX_EXTRAS: usize = 16;
 /// The ladder may be this much shorter or longer than the source, besides two frames.
-const DURATION_SLACK_MS: u64 = 250;
+pub(super) const DURATION_SLACK_MS: u64 = 250;
 /// Sound may be missing at both ends for so long.
 const SOUND_SLACK_MS: u64 = 1_000;
 
@@ -27,10 +27,14 @@ const SOUND_SLACK_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) name: String,
+    /// The size that its pictures must have.
+    pub(super) size: PictureSize,
     pub(super) problems: Vec<String>,
     pub(super) frames: Vec<FrameDifference>,
     /// The segments that can be read, in order from the first.
     pub(super) segments: Vec<ReadSegment>,
+    /// Still pictures that can be read. No claim has both.
+    pub(super) stills: Vec<ReadStill>,
 }
 
 /// A segment that is what its maker says.
@@ -38,16 +42,30 @@ pub(super) struct Claim {
 pub(super) struct ReadSegment {
     pub(super) path: PathBuf,
     pub(super) pictures: usize,
-    start: u64,
+    pub(super) start: u64,
+}
+
+/// A still picture that has the size, hash and format that it should have.
+#[derive(Debug)]
+pub(super) struct ReadStill {
+    pub(super) path: PathBuf,
+    pub(super) at_ms: u64,
 }
 
 impl Claim {
-    fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), problems: Vec::new(), frames: Vec::new(), segments: Vec::new() }
+    pub(super) fn new(name: &str, size: PictureSize) -> Self {
+        Self {
+            name: name.to_owned(),
+            size,
+            problems: Vec::new(),
+            frames: Vec::new(),
+            segments: Vec::new(),
+            stills: Vec::new(),
+        }
     }
 
     fn failed(name: &str, problem: &str) -> Self {
-        Self { problems: vec![problem.to_owned()], ..Self::new(name) }
+        Self { problems: vec![problem.to_owned()], ..Self::new(name, PictureSize { width: 0, height: 0 }) }
     }
 
     pub(super) fn add_problem(&mut self, problem: impl Into<String>) {
@@ -56,7 +74,7 @@ impl Claim {
         }
     }
 
-    fn expect(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+    pub(super) fn expect(&mut self, holds: bool, problem: impl FnOnce() -> String) {
         if !holds {
             self.add_problem(problem());
         }
@@ -86,12 +104,13 @@ pub(super) fn check_claims(
             claims.push(Claim::failed(&rung.name, "it was ordered and is missing"));
             continue;
         };
-        let mut claim = Claim::new(&rung.name);
+        let size = PictureSize { width: rung.width, height: rung.height };
+        let mut claim = Claim::new(&rung.name, size);
         claim.expect(stated.next().is_none(), || "it is there twice".into());
-        read_rendition(&mut claim, &task.output, rendition, rung, source, stop)?;
+        read_rendition(&mut claim, task, rendition, rung, source, stop)?;
         claims.push(claim);
     }
-    refuse_unaligned(&mut claims);
+    refuse_unaligned(&mut claims, task.unfinished);
     let extras =
         task.renditions.iter().filter(|rendition| rungs.iter().all(|rung| rung.name != rendition.name));
     claims.extend(extras.take(MAX_EXTRAS).map(|extra| Claim::failed(&extra.name, "it was not ordered")));
@@ -100,21 +119,23 @@ pub(super) fn check_claims(
 
 fn read_rendition(
     claim: &mut Claim,
-    output: &Path,
+    task: &CheckTask,
     rendition: &Rendition,
     rung: &Rung,
     source: &Source,
     stop: &Stop,
 ) -> Result<(), MediaError> {
     let rate = source.ladder_rate;
-    claim.expect((rendition.width, rendition.height) == (rung.width, rung.height), || {
-        let Rung { width, height, .. } = rung;
-        format!("its size is given as {}x{}, not {width}x{height}", rendition.width, rendition.height)
-    });
-    claim.expect(rendition.frame_rate == (rate.frames, rate.per_seconds), || {
-        let (frames, seconds) = rendition.frame_rate;
-        format!("its frame rate is given as {frames}/{seconds}, not {}/{}", rate.frames, rate.per_seconds)
-    });
+    if !task.unfinished {
+        claim.expect((rendition.width, rendition.height) == (rung.width, rung.height), || {
+            let Rung { width, height, .. } = rung;
+            format!("its size is given as {}x{}, not {width}x{height}", rendition.width, rendition.height)
+        });
+        claim.expect(rendition.frame_rate == (rate.frames, rate.per_seconds), || {
+            let (frames, seconds) = rendition.frame_rate;
+            format!("its frame rate is given as {frames}/{seconds}, not {}/{}", rate.frames, rate.per_seconds)
+        });
+    }
     let segment_ms = rate.segment_duration().as_millis() as u64;
     let most = source.media.duration_ms / segment_ms.max(1) + 2;
     if rendition.segments.is_empty() || rendition.segments.len() as u64 > most {
@@ -122,12 +143,14 @@ fn read_rendition(
         return Ok(());
     }
 
-    let mut run = Run::new(rate);
+    let mut run = Run::new(rate, claim.size);
     for (place, segment) in rendition.segments.iter().enumerate() {
         stop.check()?;
-        match read_segment(output, &claim.name, place as u32, segment) {
+        match read_segment(&task.output, &claim.name, place as u32, segment) {
             Ok((path, contents)) => {
-                let is_last = place + 1 == rendition.segments.len();
+                let ends_ms = rate.segment_start_ns(segment.index.saturating_add(1)) / 1_000_000;
+                let is_last = place + 1 == rendition.segments.len()
+                    && (!task.unfinished || ends_ms + DURATION_SLACK_MS >= source.media.duration_ms);
                 run.add(claim, segment, &contents, is_last);
                 claim.segments.push(ReadSegment {
                     path,
@@ -141,11 +164,13 @@ fn read_rendition(
             }
         }
     }
-    run.finish(claim, rendition, source);
+    if !task.unfinished {
+        run.finish(claim, rendition, source);
+    }
     Ok(())
 }
 
-/// Reads a segment after its size, and believes it after its hash.
+/// Reads a segment.
 fn read_segment(
     output: &Path,
     rendition: &str,
@@ -158,21 +183,25 @@ fn read_segment(
         return Err(format!("it is listed as number {} in another file", stated.index));
     }
     let path = output.join(file);
-    let metadata = fs::symlink_metadata(&path).map_err(|error| format!("it is not there ({error})"))?;
-    if !metadata.is_file() || metadata.len() != stated.bytes {
-        return Err(format!("it has {} bytes instead of {}", metadata.len(), stated.bytes));
-    }
-    let bytes = fs::read(&path).map_err(|error| format!("it cannot be read ({error})"))?;
-    if ContentHash::of(&bytes) != stated.hash {
-        return Err("its hash is wrong".into());
-    }
+    let bytes = read_stated(&path, stated.bytes, stated.hash)?;
     let contents = TransportSegment::parse(&bytes).map_err(|error| error.to_string())?;
     Ok((path, contents))
+}
+
+/// Reads a file after its size, and believes it after its hash.
+pub(super) fn read_stated(path: &Path, bytes: u64, hash: ContentHash) -> Result<Vec<u8>, String> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| format!("it is not there ({error})"))?;
+    if !metadata.is_file() || metadata.len() != bytes {
+        return Err(format!("it has {} bytes instead of {bytes}", metadata.len()));
+    }
+    let contents = fs::read(path).map_err(|error| format!("it cannot be read ({error})"))?;
+    if ContentHash::of(&contents) == hash { Ok(contents) } else { Err("its hash is wrong".into()) }
 }
 
 /// What must hold from segment to segment.
 struct Run {
     rate: FrameRate,
+    size: PictureSize,
     frame_ticks: f64,
     next_start: Option<f64>,
     parameters: Option<Vec<u8>>,
@@ -182,10 +211,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(rate: FrameRate) -> Self {
+    fn new(rate: FrameRate, size: PictureSize) -> Self {
         let frame_ticks = rate.frame_seconds() * TICKS_PER_SECOND as f64;
         Self {
             rate,
+            size,
             frame_ticks,
             next_start: None,
             parameters: None,
@@ -220,7 +250,11 @@ impl Run {
         });
         self.measured.push(SegmentInfo { duration_ms, ..stated.clone() });
 
-        // One set of parameters for all: the size cannot change where no frame is looked at.
+        // Before a decoder sets memory aside for whatever the segment says.
+        if let Some(PictureSize { width, height }) = contents.sizes.iter().find(|size| **size != self.size) {
+            claim.add_problem(format!("the pictures of segment {place} are {width}x{height}"));
+        }
+        // One set of parameters for all: players need not take another, and nothing can change where no frame is looked at.
         for parameters in &contents.parameters {
             let known = self.parameters.get_or_insert_with(|| parameters.clone());
             claim.expect(known == parameters, || format!("segment {place} changes the encoding"));
@@ -261,12 +295,14 @@ impl Run {
     }
 }
 
-/// Players change the rendition between any two segments, so each must start at the same time in all.
-fn refuse_unaligned(claims: &mut [Claim]) {
+/// Players change the rendition between any two segments, so each must start at the same time in all. While a ladder is
+/// made, some renditions are ahead.
+fn refuse_unaligned(claims: &mut [Claim], unfinished: bool) {
     let Some(reference) = claims.iter().find(|claim| claim.problems.is_empty()) else { return };
     let starts: Vec<u64> = reference.segments.iter().map(|segment| segment.start).collect();
     for claim in claims {
-        let aligned = claim.segments.iter().map(|segment| segment.start).eq(starts.iter().copied());
+        let mut both = claim.segments.iter().map(|segment| segment.start).zip(&starts);
+        let aligned = (unfinished || claim.segments.len() == starts.len()) && both.all(|(a, b)| a == *b);
         claim.expect(aligned || !claim.problems.is_empty(), || {
             "its segments start at other times than those of the other renditions".into()
         });

@@ -12,13 +12,12 @@ use crate::{
     pipeline::{RunningPipeline, StallWatch, TICK},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// The decoded pictures of a file, in the order in which they are shown.
 #[derive(Debug)]
 pub(super) struct Frames {
     running: RunningPipeline,
     sink: app::AppSink,
+    patience: Duration,
     stop: Stop,
 }
 
@@ -32,7 +31,12 @@ pub(super) struct Frame {
 
 impl Frames {
     /// The pictures of a source, upright, as a ladder is made from them.
-    pub(super) fn of_source(file: &Path, source: &Source, stop: &Stop) -> Result<Self, MediaError> {
+    pub(super) fn of_source(
+        file: &Path,
+        source: &Source,
+        patience: Duration,
+        stop: &Stop,
+    ) -> Result<Self, MediaError> {
         let pipeline = gst::Pipeline::new();
         let upright = gst::parse::bin_from_description(&upright_pictures(source.interlaced), true)?;
         pipeline.add(&upright)?;
@@ -40,11 +44,11 @@ impl Frames {
         let input =
             upright.static_pad("sink").ok_or_else(|| MediaError::Pipeline("no input for pictures".into()))?;
         add_source(&pipeline, file, None, input, None)?;
-        Self::start(pipeline, sink, stop)
+        Self::start(pipeline, sink, patience, stop)
     }
 
     /// The pictures of a segment.
-    pub(super) fn of_segment(file: &Path, stop: &Stop) -> Result<Self, MediaError> {
+    pub(super) fn of_segment(file: &Path, patience: Duration, stop: &Stop) -> Result<Self, MediaError> {
         // The demuxer's outlet appears later and finds its way by itself, but only in a whole pipeline.
         let pipeline = gst::parse::launch(
             "filesrc name=file ! tsdemux ! h264parse ! avdec_h264 max-threads=1 ! videoconvert ! \
@@ -58,16 +62,37 @@ impl Frames {
         part("file")?.set_property("location", file);
         let last = part("last")?;
         let sink = add_sink(&pipeline, &last)?;
-        Self::start(pipeline, sink, stop)
+        Self::start(pipeline, sink, patience, stop)
     }
 
-    fn start(pipeline: gst::Pipeline, sink: app::AppSink, stop: &Stop) -> Result<Self, MediaError> {
-        Ok(Self { running: RunningPipeline::start(pipeline)?, sink, stop: stop.clone() })
+    /// The picture in a JPEG file.
+    pub(super) fn of_still(file: &Path, patience: Duration, stop: &Stop) -> Result<Self, MediaError> {
+        let pipeline = gst::Pipeline::new();
+        let reader = gst::ElementFactory::make("filesrc").property("location", file).build()?;
+        // It has a time, though there is only one.
+        let decoder = gst::parse::bin_from_description(
+            "jpegparse ! jpegdec ! videoconvert ! video/x-raw,format=I420 ! \
+             imagefreeze num-buffers=1",
+            true,
+        )?;
+        pipeline.add_many([&reader, decoder.upcast_ref()])?;
+        reader.link(&decoder)?;
+        let sink = add_sink(&pipeline, decoder.upcast_ref())?;
+        Self::start(pipeline, sink, patience, stop)
     }
 
-    /// The next picture; `None` after the last.
+    fn start(
+        pipeline: gst::Pipeline,
+        sink: app::AppSink,
+        patience: Duration,
+        stop: &Stop,
+    ) -> Result<Self, MediaError> {
+        Ok(Self { running: RunningPipeline::start(pipeline)?, sink, patience, stop: stop.clone() })
+    }
+
+    /// The next picture; `None` after the last, [`MediaError::Stalled`] when none comes for as long as there is patience.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, MediaError> {
-        let mut watch = StallWatch::new(PATIENCE);
+        let mut watch = StallWatch::new(self.patience);
         loop {
             self.stop.check()?;
             let tick = gst::ClockTime::from_mseconds(TICK.as_millis() as u64);

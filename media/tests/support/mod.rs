@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use edge_jobs::{CheckTask, Ladder as LadderOrder, RenditionCheck, TranscodeTask, VideoEncoder};
+use edge_jobs::{
+    CheckTask, Ladder as LadderOrder, RenditionCheck, ThumbnailOrder, TranscodeTask, VideoEncoder,
+};
 use edge_media::{Ladder, MediaError, Stop, Update, check, init, transcode};
 use tempfile::TempDir;
 
@@ -60,6 +62,7 @@ pub struct Made {
     pub folder: TempDir,
     pub source: PathBuf,
     pub order: LadderOrder,
+    pub thumbnail_order: Option<ThumbnailOrder>,
     pub ladder: Ladder,
     pub updates: Vec<Update>,
 }
@@ -72,6 +75,8 @@ pub fn task(source: &Path, output: &Path) -> TranscodeTask {
         thumbnails: None,
         encoder: VideoEncoder::X264,
         threads: None,
+        from_segment: 0,
+        from_thumbnail: 0,
     }
 }
 
@@ -83,7 +88,8 @@ pub fn make(source: &Path, change: impl FnOnce(&mut TranscodeTask)) -> Result<Ma
     change(&mut task);
     let mut updates = Vec::new();
     let ladder = transcode(&task, Duration::from_secs(30), &Stop::new(), &mut |update| updates.push(update))?;
-    Ok(Made { folder, source: task.source, order: task.ladder, ladder, updates })
+    let TranscodeTask { source, ladder: order, thumbnails: thumbnail_order, .. } = task;
+    Ok(Made { folder, source, order, thumbnail_order, ladder, updates })
 }
 
 impl Made {
@@ -95,6 +101,10 @@ impl Made {
             ladder: self.order.clone(),
             frames_per_rendition: frames,
             seed: 7,
+            unfinished: false,
+            from_segment: 0,
+            thumbnails: self.ladder.thumbnails.clone(),
+            thumbnail_order: self.thumbnail_order.clone(),
         }
     }
 

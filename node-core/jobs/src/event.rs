@@ -67,7 +67,7 @@ pub enum Event {
     Checked {
         /// The job's id.
         job: JobId,
-        /// One entry for each rendition that was ordered.
+        /// One entry for each rendition that was ordered, and one named `thumbnails` where there are any or ought to be.
         renditions: Vec<RenditionCheck>,
     },
     /// The vectors of an `Embeddings` task, in the order of the inputs.

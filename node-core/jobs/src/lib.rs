@@ -5,13 +5,16 @@
 //! storage, no GPU, no chain. An [`Order`] travels between nodes and names content by hash; a [`Task`] travels to a
 //! worker on the same machine and names files; an [`Event`] travels back.
 
+mod bandwidth;
 mod content;
 mod event;
 mod framing;
 mod id;
+mod ladder_files;
 mod order;
 mod task;
 
+pub use bandwidth::{bandwidth, target_seconds};
 pub use content::{ContentHash, ContentHashError};
 pub use event::{
     ChatFinish, Event, FrameDifference, JobError, JobErrorCode, MediaInfo, Rendition, RenditionCheck,
@@ -22,8 +25,9 @@ pub use framing::{
     write_frame_async,
 };
 pub use id::{JobId, JobIdError};
+pub use ladder_files::{segment_file, thumbnail_file};
 pub use order::{
-    ChatMessage, ChatOrder, EmbeddingsOrder, JobKind, Ladder, MAX_EMBEDDING_INPUTS, Order, Role, Sampling,
-    TOKENS_PER_UNIT, TRANSCODE_UNIT_MS, ThumbnailOrder, TranscodeOrder,
+    ChatMessage, ChatOrder, EmbeddingsOrder, JobKind, Ladder, LadderStart, MAX_EMBEDDING_INPUTS, Order, Role,
+    Sampling, TOKENS_PER_UNIT, TRANSCODE_UNIT_MS, ThumbnailOrder, TranscodeOrder,
 };
 pub use task::{CheckTask, Command, ComputeDevice, Task, TranscodeTask, VideoEncoder};

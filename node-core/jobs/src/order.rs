@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ContentHash;
+use crate::{ContentHash, VideoEncoder};
 
 /// A transcode is paid for each piece of this many milliseconds of source video, over all its renditions.
 pub const TRANSCODE_UNIT_MS: u64 = 2_000;
@@ -84,6 +84,31 @@ pub struct TranscodeOrder {
     pub ladder: Ladder,
     /// Still pictures wanted, if any.
     pub thumbnails: Option<ThumbnailOrder>,
+    /// Where to begin, when another provider made what is before; absent means at the beginning.
+    #[serde(default)]
+    pub from: Option<LadderStart>,
+}
+
+impl TranscodeOrder {
+    /// Milliseconds of source that are ordered and paid: all, or what is left of a ladder that another provider began.
+    pub fn wanted_ms(&self) -> u64 {
+        self.source_duration_ms.saturating_sub(self.from.as_ref().map_or(0, |from| from.ms))
+    }
+}
+
+/// Where a ladder goes on that another provider began. What is before is there, checked and paid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LadderStart {
+    /// The first segment wanted of each rendition, by its index; at least 1.
+    pub segment: u32,
+    /// Milliseconds of source that are paid, a whole number of [`TRANSCODE_UNIT_MS`]. It stands beside the segment because
+    /// segments are only about as long as a unit: 2002 ms at 29.97 frames/s.
+    pub ms: u64,
+    /// The first still picture wanted: the one at so many times the order's distance.
+    pub thumbnail: u64,
+    /// What the segments before are encoded with. A ladder has one encoding from its beginning to its end, or players
+    /// stumble in the middle.
+    pub encoder: VideoEncoder,
 }
 
 /// Which renditions a ladder has.

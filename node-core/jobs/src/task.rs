@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChatOrder, EmbeddingsOrder, JobId, Ladder, Rendition, ThumbnailOrder};
+use crate::{ChatOrder, EmbeddingsOrder, JobId, Ladder, Rendition, Thumbnail, ThumbnailOrder};
 
 /// A message from the node to its worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,13 @@ pub struct TranscodeTask {
     pub encoder: VideoEncoder,
     /// The most threads the encoder may use; absent means as many as it likes.
     pub threads: Option<u32>,
+    /// The first segment wanted of each rendition: the ladder is the tail of the whole one, numbers and time stamps
+    /// included. 0 makes all of it.
+    #[serde(default)]
+    pub from_segment: u32,
+    /// The first still picture wanted: the one at so many times their distance.
+    #[serde(default)]
+    pub from_thumbnail: u64,
 }
 
 /// Decodes random frames of every rendition and compares them with the source.
@@ -77,6 +84,19 @@ pub struct CheckTask {
     pub frames_per_rendition: u32,
     /// Seed of the random choice, so that a dispute can be replayed.
     pub seed: u64,
+    /// The ladder is still being made. Nothing is said about what only a whole one has: its length, its sound, and what
+    /// the report at the end states of a rendition.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// Frames are chosen from this segment on; the ones before were looked at.
+    #[serde(default)]
+    pub from_segment: u32,
+    /// The still pictures as the provider reported them. All of them are compared, unless the ladder is unfinished.
+    #[serde(default)]
+    pub thumbnails: Vec<Thumbnail>,
+    /// The still pictures that were ordered, if any.
+    #[serde(default)]
+    pub thumbnail_order: Option<ThumbnailOrder>,
 }
 
 /// An H.264 encoder.

@@ -11,7 +11,7 @@ pub use worker_judge::WorkerJudge;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use edge_jobs::{EmbeddingsOrder, Ladder, Rendition};
+use edge_jobs::{EmbeddingsOrder, Ladder, Rendition, Thumbnail, ThumbnailOrder};
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,10 @@ pub enum Verdict {
     Good,
     /// It is not, for this reason.
     Bad(String),
-    /// This node cannot tell, for this reason.
+    /// This node cannot tell, for this reason, and that is not the provider's fault.
     Unknown(String),
+    /// This node's checker died of it or stood still, again and again. Honest work does not do that.
+    Stuck(String),
 }
 
 /// A ladder to be compared with its source.
@@ -35,6 +37,12 @@ pub struct LadderCheck {
     pub renditions: Vec<Rendition>,
     /// What was ordered.
     pub ladder: Ladder,
+    /// Pictures are looked at from this segment on; the ones before were looked at.
+    pub from_segment: u32,
+    /// The still pictures: all of them, of a ladder that is finished.
+    pub thumbnails: Vec<Thumbnail>,
+    /// Which were ordered, if any.
+    pub thumbnail_order: Option<ThumbnailOrder>,
 }
 
 /// Judges what providers deliver, by doing a part of it again.
@@ -49,6 +57,6 @@ pub trait Judge: Send + Sync + 'static {
     /// Whether a finished ladder is what was ordered.
     async fn ladder(&self, check: LadderCheck) -> Verdict;
 
-    /// Whether the pictures of an unfinished ladder are the source's.
+    /// Whether an unfinished ladder is what was ordered, as far as it is.
     async fn ladder_so_far(&self, check: LadderCheck) -> Verdict;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use edge_jobs::{JobKind, Order};
+use edge_jobs::{JobKind, Order, VideoEncoder};
 use edge_mesh::PeerId;
 use rand::{Rng, RngExt};
 use theta_types::{Address, Wei};
@@ -17,6 +17,8 @@ pub struct Need {
     pub kind: JobKind,
     /// The model, for kinds that have one.
     pub model: Option<String>,
+    /// The video encoder, when a ladder is to go on with the one that it began with.
+    pub encoder: Option<VideoEncoder>,
     /// The most TFuelWei for one unit; `None` for any price.
     pub highest_price: Option<Wei>,
     /// Providers that are not asked, because they just failed or are this node itself.
@@ -44,13 +46,18 @@ impl Need {
             Order::Embeddings(order) => Some(order.model.clone()),
             Order::Chat(order) => Some(order.model.clone()),
         };
-        Self { kind: order.kind(), model, highest_price: None, exclude: HashSet::new(), among: None }
+        let encoder = match order {
+            Order::Transcode(order) => order.from.as_ref().map(|from| from.encoder),
+            _ => None,
+        };
+        let (highest_price, exclude, among) = (None, HashSet::new(), None);
+        Self { kind: order.kind(), model, encoder, highest_price, exclude, among }
     }
 
     /// Segments, from some peers.
     pub fn relay(among: HashSet<PeerId>) -> Self {
-        let among = Some(among);
-        Self { kind: JobKind::Relay, model: None, highest_price: None, exclude: HashSet::new(), among }
+        let (highest_price, exclude, among) = (None, HashSet::new(), Some(among));
+        Self { kind: JobKind::Relay, model: None, encoder: None, highest_price, exclude, among }
     }
 
     /// Those who can do it: a free place before none, a good standing before a doubtful one, then by price; chance
@@ -67,6 +74,7 @@ impl Need {
             .iter()
             .filter(|offer| !self.exclude.contains(&offer.provider))
             .filter(|offer| self.among.as_ref().is_none_or(|among| among.contains(&offer.peer)))
+            .filter(|offer| self.encoder.is_none_or(|encoder| offer.encoders.contains(&encoder)))
             .filter_map(|offer| {
                 let service = offer.service(self.kind, self.model.as_deref())?;
                 if self.highest_price.as_ref().is_some_and(|highest| service.price > *highest) {

@@ -28,7 +28,7 @@ pub struct Offer {
     pub resource: ResourceId,
     /// What can be asked for.
     pub services: Vec<Service>,
-    /// Video encoders that work there.
+    /// The video encoder that ladders are made with there; none when it does not work.
     pub encoders: Vec<VideoEncoder>,
     /// The device that models run on, in words.
     pub device: Option<String>,

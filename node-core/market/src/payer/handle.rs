@@ -167,11 +167,14 @@ impl Payer {
             attempts.borrow_and_update();
             let wanted = amount.clone();
             let ledger = &self.shared.ledger;
-            let Some(needed) = ledger.with(move |ledger| ledger.missing_room(provider, &wanted)).await?
-            else {
+            // Both at one time: a reserve may open between two looks.
+            let (missing, opening) = ledger
+                .with(move |ledger| (ledger.missing_room(provider, &wanted), ledger.is_opening(provider)))
+                .await?;
+            let Some(needed) = missing else {
                 return Ok(());
             };
-            if !ledger.with(move |ledger| ledger.is_opening(provider)).await? {
+            if !opening {
                 if tried {
                     // The one that was opened is there and does not do, or did not come about.
                     return Err(PayError::NoRoom { needed }.into());

@@ -137,9 +137,13 @@ impl Provider {
     /// The offer to announce now; `None` while the own rule is not on the chain, or nothing is offered.
     pub fn offer(&self, peer: PeerId, capabilities: &[WorkerCapabilities]) -> Option<Offer> {
         let resource = self.shared.payee.resource().borrow().clone()?;
+        // One that works, but is not the one that ladders are made with here, is no use to anybody.
+        let encoder = self.shared.settings.encoder;
+        let works = capabilities.iter().any(|worker| worker.encoders.contains(&encoder));
+        let encoders = if works { vec![encoder] } else { Vec::new() };
         let can = |service: &ServicePrice| match (&service.kind, &service.model) {
             (JobKind::Relay, _) => true,
-            (JobKind::Transcode, _) => capabilities.iter().any(|worker| !worker.encoders.is_empty()),
+            (JobKind::Transcode, _) => !encoders.is_empty(),
             (_, Some(model)) => capabilities.iter().any(|worker| worker.models.contains(model)),
             (_, None) => false,
         };
@@ -166,7 +170,7 @@ impl Provider {
             peer,
             resource,
             services,
-            encoders: capabilities.iter().flat_map(|worker| worker.encoders.clone()).collect(),
+            encoders,
             device: device.map(|device| device.chars().take(64).collect()),
             gpu: capabilities.iter().any(|worker| worker.gpu),
             credit: self.shared.payee.terms().credit.clone(),

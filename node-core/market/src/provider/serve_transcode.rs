@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use edge_jobs::{
-    ContentHash, Event, JobError, JobErrorCode, JobId, Ladder, MediaInfo, SegmentInfo, Task, TranscodeOrder,
-    TranscodeTask,
+    ContentHash, Event, JobError, JobErrorCode, JobId, Ladder, MediaInfo, SegmentInfo, TRANSCODE_UNIT_MS,
+    Task, TranscodeOrder, TranscodeTask,
 };
 use tokio::{
     fs::File,
@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Ended, Provider,
     collect::Collector,
+    read_ahead::read_ahead,
     serve::Tally,
     work_folder::{JobFolder, path_below},
 };
@@ -35,6 +36,11 @@ pub(super) async fn serve_transcode<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let settings = &provider.shared.settings;
+    if let Some(from) = order.from.as_ref().filter(|from| from.encoder != settings.encoder) {
+        let message = format!("this provider cannot go on with a ladder that {:?} began", from.encoder);
+        return Err(JobError::new(JobErrorCode::Unsupported, message).into());
+    }
     collector.say(&Reply::NeedSource).await?;
     receive_source(collector, &order, folder).await?;
     let media = inspect(provider, collector, job, folder).await?;
@@ -46,7 +52,6 @@ where
         return Err(JobError::new(JobErrorCode::BadInput, message).into());
     }
 
-    let settings = &provider.shared.settings;
     let task = Task::Transcode(TranscodeTask {
         source: folder.source(),
         output: folder.output(),
@@ -54,8 +59,10 @@ where
         thumbnails: order.thumbnails.clone(),
         encoder: settings.encoder,
         threads: settings.encoder_threads,
+        from_segment: order.from.as_ref().map_or(0, |from| from.segment),
+        from_thumbnail: order.from.as_ref().map_or(0, |from| from.thumbnail),
     });
-    let mut task = provider.shared.worker.start(job, task).await?;
+    let mut task = read_ahead(provider.shared.worker.start(job, task).await?);
     let renditions = expected_renditions(&order.ladder, &media);
     let mut sender = LadderSender::new(&order, folder, renditions);
     sender.announce(collector).await?;
@@ -70,7 +77,11 @@ where
                 tally.bytes += bytes;
                 send_file(collector, folder, &Reply::Event { event }, &name, bytes).await?;
             }
-            Event::Progress { .. } => collector.say(&Reply::Event { event }).await?,
+            Event::Progress { .. } => {
+                collector.say(&Reply::Event { event }).await?;
+                // A payment may have come since the last segment.
+                sender.send_ready(collector, job, tally).await?;
+            }
             Event::Transcoded { ref renditions, .. } => {
                 let names: Vec<String> = renditions.iter().map(|rendition| rendition.name.clone()).collect();
                 sender.all_made(collector, names).await?;
@@ -162,7 +173,8 @@ fn expected_renditions(ladder: &Ladder, media: &MediaInfo) -> Vec<String> {
 /// Sends segments in the order in which they may go: none of a unit before the unit below it is paid.
 struct LadderSender<'a> {
     folder: &'a JobFolder,
-    source_ms: u64,
+    /// Milliseconds of source that were ordered.
+    wanted_ms: u64,
     count: LadderCount,
     waiting: BTreeMap<String, VecDeque<SegmentInfo>>,
     renditions: Vec<String>,
@@ -171,9 +183,9 @@ struct LadderSender<'a> {
 
 impl<'a> LadderSender<'a> {
     fn new(order: &TranscodeOrder, folder: &'a JobFolder, renditions: Vec<String>) -> Self {
-        let source_ms = order.source_duration_ms;
-        let count = LadderCount::new(source_ms, renditions.iter().cloned());
-        Self { folder, source_ms, count, waiting: BTreeMap::new(), renditions, asked: 0 }
+        let wanted_ms = order.wanted_ms();
+        let count = LadderCount::new(wanted_ms, renditions.iter().cloned());
+        Self { folder, wanted_ms, count, waiting: BTreeMap::new(), renditions, asked: 0 }
     }
 
     async fn announce<S>(&self, collector: &mut Collector<S>) -> Result<(), Ended>
@@ -206,7 +218,7 @@ impl<'a> LadderSender<'a> {
             let error = JobError::new(JobErrorCode::Internal, "the worker made another ladder than it began");
             return Err(error.into());
         }
-        let mut count = LadderCount::new(self.source_ms, names.iter().cloned());
+        let mut count = LadderCount::new(self.wanted_ms, names.iter().cloned());
         for name in &names {
             count.add(name, self.count.start_of_next(name).unwrap_or(0));
         }
@@ -225,6 +237,7 @@ impl<'a> LadderSender<'a> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         while let Some((rendition, segment)) = self.next_ready(collector.paid) {
+            self.refuse_more_than_ordered(&rendition)?;
             self.count.add(&rendition, segment.duration_ms);
             // What completes a unit goes out when the unit is in the books, and never while one before it is unpaid: then
             // it is the slowest rendition's segment, which had to wait for that payment.
@@ -238,6 +251,16 @@ impl<'a> LadderSender<'a> {
                 self.asked = units;
                 collector.ask().await?;
             }
+        }
+        Ok(())
+    }
+
+    /// The tail of a ladder might be longer than the requester says, and so be paid too little.
+    fn refuse_more_than_ordered(&self, rendition: &str) -> Result<(), Ended> {
+        let start_ms = self.count.start_of_next(rendition).unwrap_or(0);
+        if start_ms > self.wanted_ms + DURATION_TOLERANCE_MS + TRANSCODE_UNIT_MS {
+            let detail = format!("an order of {} ms of a source that has more left", self.wanted_ms);
+            return Err(Ended::Nonsense(detail));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edge_jobs::JobId;
+use edge_jobs::{JobId, VideoEncoder};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -34,6 +34,11 @@ impl Attempts {
     /// Whoever is not to be tried (any more).
     pub fn exclude(&mut self, provider: theta_types::Address) {
         self.need.exclude.insert(provider);
+    }
+
+    /// From now on only providers with this video encoder are asked; `None` asks all of them again.
+    pub fn set_encoder(&mut self, encoder: Option<VideoEncoder>) {
+        self.need.encoder = encoder;
     }
 
     /// Opens a session with the best provider that was not tried yet; goes on to the next when it does not come about.

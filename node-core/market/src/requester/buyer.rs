@@ -47,6 +47,8 @@ pub(super) enum BuyError {
     PaymentRefused(String),
     #[error("it lied: {detail}")]
     Lie { fault: Fault, detail: String },
+    #[error("it is not known whether it did the work: {0}")]
+    Doubtful(String),
     #[error("{0}")]
     Payer(#[from] PayerError),
     #[error("{0}")]
@@ -73,6 +75,7 @@ impl BuyError {
             BuyError::Dial(_) | BuyError::BrokeOff(_) => Fault::BrokeOff,
             BuyError::Nonsense(_) => Fault::BadMessage,
             BuyError::Lie { fault, .. } => *fault,
+            BuyError::Doubtful(_) => Fault::Doubtful,
             BuyError::Failed(error) if error.code == JobErrorCode::Internal => Fault::BrokeOff,
             BuyError::Refused {
                 reason: Refusal::NotOffered | Refusal::Price | Refusal::Internal, ..

@@ -113,7 +113,9 @@ impl Requester {
         match verdict {
             Verdict::Good => Ok(()),
             Verdict::Bad(detail) => Err(BuyError::Lie { fault: Fault::WrongVectors, detail }),
-            Verdict::Unknown(_) => self.compare(buyer, attempts, order, vectors, paid).await,
+            Verdict::Unknown(_) | Verdict::Stuck(_) => {
+                self.compare(buyer, attempts, order, vectors, paid).await
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The requester: finds providers, opens sessions, checks what comes, and pays unit by unit.
 
+mod arriving_ladder;
 mod attempts;
 mod buyer;
 mod chat;
@@ -7,6 +8,7 @@ mod dialer;
 mod embeddings;
 mod error;
 mod handle;
+mod kept_ladder;
 mod purse;
 mod received_file;
 mod segments;

@@ -17,7 +17,22 @@ pub fn transcode_units(source_ms: u64) -> u64 {
     source_ms.div_ceil(TRANSCODE_UNIT_MS)
 }
 
-/// Counts a ladder's units as its segments come: a unit is complete when every rendition has it.
+/// How many segments, of these lengths in milliseconds, the first `units` units of a ladder need.
+pub fn segments_of_units(lengths: impl IntoIterator<Item = u64>, units: u64) -> usize {
+    let wanted_ms = units.saturating_mul(TRANSCODE_UNIT_MS).saturating_sub(TOLERANCE_MS);
+    let mut done_ms = 0u64;
+    lengths
+        .into_iter()
+        .take_while(|length| {
+            let needed = done_ms < wanted_ms;
+            done_ms = done_ms.saturating_add(*length);
+            needed
+        })
+        .count()
+}
+
+/// Counts a ladder's units as its segments come: a unit is complete when every rendition has it. Of the tail of a ladder
+/// that another provider began, the count is of the tail alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LadderCount {
     source_ms: u64,
@@ -26,7 +41,7 @@ pub struct LadderCount {
 }
 
 impl LadderCount {
-    /// A count for a source of `source_ms`, of these renditions.
+    /// A count for `source_ms` of source, of these renditions.
     pub fn new(source_ms: u64, renditions: impl IntoIterator<Item = String>) -> Self {
         let done_ms = renditions.into_iter().map(|name| (name, 0)).collect();
         Self { source_ms, done_ms, complete: false }
@@ -102,7 +117,34 @@ mod tests {
         assert_eq!(count.units(), 3);
     }
 
+    #[test]
+    fn a_unit_needs_the_segments_that_complete_it() {
+        let broadcast = || std::iter::repeat_n(2_002, 2_000);
+        assert_eq!([0, 1, 2, 500].map(|units| segments_of_units(broadcast(), units)), [0, 1, 2, 500]);
+        // By then the units are two ahead.
+        assert_eq!(segments_of_units(broadcast(), 2_002), 2_000);
+        assert_eq!(segments_of_units([1_900, 1_900, 1_900], 2), 2);
+        assert_eq!(segments_of_units([1_700, 1_700, 1_700], 2), 3);
+        assert_eq!(segments_of_units([6_000], 2), 1);
+    }
+
     proptest! {
+        /// What is kept for the units that are paid is never less than what they were paid for.
+        #[test]
+        fn the_segments_of_paid_units_complete_them(
+            lengths in proptest::collection::vec(1u64..7_000, 1..60),
+        ) {
+            let whole: u64 = lengths.iter().sum();
+            let mut count = LadderCount::new(whole, ["a".to_owned()]);
+            for length in &lengths {
+                count.add("a", *length);
+                let needed = segments_of_units(lengths.iter().copied(), count.units());
+                let mut again = LadderCount::new(whole, ["a".to_owned()]);
+                lengths[..needed].iter().for_each(|length| { again.add("a", *length); });
+                prop_assert_eq!(again.units(), count.units());
+            }
+        }
+
         /// Whatever the lengths of the segments: the slowest rendition's next segment may always go out once what is due
         /// is paid, so the two sides never wait for each other; and no more is due than the source is long.
         #[test]

@@ -5,7 +5,7 @@ mod message;
 mod order_limits;
 mod wire;
 
-pub use count::{LadderCount, chat_units, transcode_units};
+pub use count::{LadderCount, chat_units, segments_of_units, transcode_units};
 pub use message::{Open, Refusal, Reply, Request, Work};
 pub use order_limits::check_order;
 pub use wire::{Frame, Inbound, MAX_CHUNK_BYTES, Outbound, read_frame};

@@ -1,6 +1,8 @@
 //! What an order may ask for, before anything is done about it.
 
-use edge_jobs::{ChatOrder, EmbeddingsOrder, JobError, JobErrorCode, Order, TranscodeOrder};
+use edge_jobs::{
+    ChatOrder, EmbeddingsOrder, JobError, JobErrorCode, LadderStart, Order, TRANSCODE_UNIT_MS, TranscodeOrder,
+};
 
 /// Longest model id.
 const MAX_MODEL: usize = 128;
@@ -51,7 +53,21 @@ fn check_transcode(order: &TranscodeOrder, max_source_bytes: u64) -> Result<(), 
     {
         return bad(format!("at most {MAX_THUMBNAILS} thumbnails of 16 to {MAX_SIDE} pixels"));
     }
+    if order.from.as_ref().is_some_and(|from| !fits(from, order.source_duration_ms)) {
+        return bad("a ladder goes on from a segment inside of it, after as many whole units");
+    }
     Ok(())
+}
+
+/// Segments are nearly as long as units; an eighth covers every frame rate.
+fn fits(from: &LadderStart, source_ms: u64) -> bool {
+    let segments_ms = u64::from(from.segment) * TRANSCODE_UNIT_MS;
+    from.segment > 0
+        && from.ms > 0
+        && from.ms.is_multiple_of(TRANSCODE_UNIT_MS)
+        && from.ms < source_ms
+        && segments_ms.abs_diff(from.ms) <= from.ms / 8 + TRANSCODE_UNIT_MS
+        && from.thumbnail <= MAX_THUMBNAILS + 1
 }
 
 fn check_embeddings(order: &EmbeddingsOrder) -> Result<(), JobError> {
@@ -98,7 +114,7 @@ fn bad(message: impl Into<String>) -> Result<(), JobError> {
 
 #[cfg(test)]
 mod tests {
-    use edge_jobs::{ChatMessage, ContentHash, Ladder, Role, Sampling, ThumbnailOrder};
+    use edge_jobs::{ChatMessage, ContentHash, Ladder, Role, Sampling, ThumbnailOrder, VideoEncoder};
 
     use super::*;
 
@@ -119,6 +135,7 @@ mod tests {
             source_duration_ms: 10_000,
             ladder: Ladder::default(),
             thumbnails: None,
+            from: None,
         }
     }
 
@@ -149,5 +166,26 @@ mod tests {
         assert!(refused(Order::Transcode(TranscodeOrder { ladder, ..transcode() })));
         let thumbnails = Some(ThumbnailOrder { every_ms: 1, short_side: 100 });
         assert!(refused(Order::Transcode(TranscodeOrder { thumbnails, ..transcode() })));
+    }
+
+    #[test]
+    fn a_tail_begins_inside_the_source_and_about_where_it_says() {
+        let tail = |segment, ms, thumbnail| {
+            let from = LadderStart { segment, ms, thumbnail, encoder: VideoEncoder::X264 };
+            Order::Transcode(TranscodeOrder { from: Some(from), ..transcode() })
+        };
+        check_order(&tail(2, 4_000, 1), 1_000).unwrap();
+        check_order(&tail(3, 4_000, 0), 1_000).unwrap();
+        for (segment, ms, thumbnail) in [
+            (0, 4_000, 0),
+            (2, 0, 0),
+            (2, 4_100, 0),
+            (5, 10_000, 0),
+            (1, 8_000, 0),
+            (4, 4_000, 0),
+            (2, 4_000, 9_999),
+        ] {
+            assert!(refused(tail(segment, ms, thumbnail)), "{segment} {ms} {thumbnail}");
+        }
     }
 }

@@ -43,7 +43,7 @@ pub enum Fault {
     BrokeOff,
     /// It refused what it offers.
     Refused,
-    /// Its answer and another provider's differ, and it is not known which is wrong.
+    /// Its work and another provider's do not agree, and it is not known which is wrong; or this node's checker died of it.
     Doubtful,
 }
 

@@ -53,11 +53,18 @@ pub struct Wires {
     nodes: Arc<Mutex<HashMap<PeerId, (Provider, CancellationToken)>>>,
     pub log: Log,
     filter: Arc<Mutex<Option<Filter>>>,
+    /// How long each chunk to a requester takes.
+    slowness: Arc<Mutex<Duration>>,
 }
 
 impl Wires {
     pub fn set_filter(&self, filter: Option<Filter>) {
         *self.filter.lock().unwrap() = filter;
+    }
+
+    /// Makes the line to requesters slow.
+    pub fn slow(&self, chunk: Duration) {
+        *self.slowness.lock().unwrap() = chunk;
     }
 
     pub fn take_log(&self) -> Vec<(Way, Value)> {
@@ -124,6 +131,10 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
                 edge_jobs::encode_frame(&message).unwrap()
             }
             Frame::Chunk(chunk) => {
+                if way == Way::ToRequester {
+                    let slowness = *wires.slowness.lock().unwrap();
+                    tokio::time::sleep(slowness).await;
+                }
                 let note = serde_json::json!({ "chunk": chunk.len() });
                 let filter = wires.filter.lock().unwrap().clone();
                 if filter.is_some_and(|filter| filter(way, note.clone()).is_none()) {
@@ -394,7 +405,7 @@ impl Node {
             .unwrap();
         let capabilities = [WorkerCapabilities {
             version: "1".into(),
-            encoders: vec![VideoEncoder::X264],
+            encoders: vec![VideoEncoder::X264, VideoEncoder::Openh264],
             models: vec![CHAT_MODEL.into(), EMBEDDINGS_MODEL.into()],
             device: None,
             gpu: false,
@@ -408,9 +419,18 @@ impl Node {
 
     /// As kill -9: from this moment on nothing is read, written or kept.
     pub fn kill(&self, wires: &Wires) {
-        self.disk.payer.break_down(true);
-        self.disk.payee.break_down(true);
-        self.alive.cancel();
-        wires.nodes.lock().unwrap().remove(&self.peer);
+        self.killer(wires)();
+    }
+
+    /// Kills it when it is called, from wherever.
+    pub fn killer(&self, wires: &Wires) -> impl Fn() + Send + Sync + use<> {
+        let (disk, alive, nodes, peer) =
+            (self.disk.clone(), self.alive.clone(), wires.nodes.clone(), self.peer);
+        move || {
+            disk.payer.break_down(true);
+            disk.payee.break_down(true);
+            alive.cancel();
+            nodes.lock().unwrap().remove(&peer);
+        }
     }
 }

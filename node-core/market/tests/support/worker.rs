@@ -12,7 +12,8 @@ use std::{
 use async_trait::async_trait;
 use edge_jobs::{
     ChatFinish, ChatOrder, CheckTask, ContentHash, Event, FrameDifference, JobError, JobErrorCode, JobId,
-    MediaInfo, Rendition, RenditionCheck, Role, SegmentInfo, Task, Thumbnail, TranscodeTask,
+    Ladder, MediaInfo, Rendition, RenditionCheck, Role, SegmentInfo, Task, Thumbnail, TranscodeTask,
+    segment_file, thumbnail_file,
 };
 use edge_market::provider::{RunningTask, Worker};
 use tokio::sync::mpsc;
@@ -33,6 +34,10 @@ pub enum Lie {
     Frames { from_segment: u32 },
     /// Dies in the middle.
     Dies { after: u32 },
+    /// Names its files as it likes.
+    Names,
+    /// Still pictures of something else.
+    Thumbnails,
 }
 
 /// A worker for both kinds of work.
@@ -45,6 +50,10 @@ pub struct TestWorker {
     pub running: Arc<AtomicUsize>,
     /// Models that it has; `None` for any.
     pub without_models: bool,
+    /// So many checks of ladders kill it.
+    pub deadly_checks: AtomicUsize,
+    /// News of progress after each segment. Whoever lets them pile up loses the job, as in a node.
+    pub chatter: AtomicUsize,
 }
 
 impl TestWorker {
@@ -58,6 +67,8 @@ impl TestWorker {
             pace: Mutex::new(Duration::from_millis(1)),
             running: Arc::default(),
             without_models: false,
+            deadly_checks: AtomicUsize::new(0),
+            chatter: AtomicUsize::new(0),
         })
     }
 
@@ -68,7 +79,14 @@ impl TestWorker {
             pace: Mutex::new(Duration::from_millis(1)),
             running: Arc::default(),
             without_models: true,
+            deadly_checks: AtomicUsize::new(0),
+            chatter: AtomicUsize::new(0),
         })
+    }
+
+    fn takes_a_deadly_check(&self) -> bool {
+        let fewer = |left: usize| left.checked_sub(1);
+        self.deadly_checks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok()
     }
 
     pub fn slow(&self, pace: Duration) {
@@ -91,6 +109,11 @@ impl Worker for TestWorker {
         if is_model && self.without_models {
             return Err(JobError::new(JobErrorCode::Unsupported, "no models here"));
         }
+        if matches!(task, Task::Check(_)) && self.takes_a_deadly_check() {
+            let (_, nothing) = mpsc::channel(1);
+            return Ok(RunningTask::new(nothing, CancellationToken::new()));
+        }
+        let chatter = self.chatter.load(Ordering::SeqCst);
         let (events, receiver) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
         let (lie, pace) = (*self.lie.lock().unwrap(), *self.pace.lock().unwrap());
@@ -99,7 +122,7 @@ impl Worker for TestWorker {
         let stopped = stop.clone();
         tokio::spawn(async move {
             let _count = count;
-            let work = work(job, task, lie, pace, events.clone());
+            let work = work(job, task, lie, pace, chatter, events.clone());
             tokio::select! {
                 () = stopped.cancelled() => {
                     let error = JobError::new(JobErrorCode::Cancelled, "stopped");
@@ -116,7 +139,14 @@ impl Worker for TestWorker {
 
 type Events = mpsc::Sender<Event>;
 
-async fn work(job: JobId, task: Task, lie: Lie, pace: Duration, events: Events) -> Result<(), JobError> {
+async fn work(
+    job: JobId,
+    task: Task,
+    lie: Lie,
+    pace: Duration,
+    chatter: usize,
+    events: Events,
+) -> Result<(), JobError> {
     match task {
         Task::Chat(order) => chat(job, order, lie, pace, events).await,
         Task::Embeddings(order) => {
@@ -131,7 +161,7 @@ async fn work(job: JobId, task: Task, lie: Lie, pace: Duration, events: Events) 
             let _ = events.send(Event::Inspected { job, media: inspect(&file)? }).await;
             Ok(())
         }
-        Task::Transcode(task) => transcode(job, task, lie, pace, events).await,
+        Task::Transcode(task) => transcode(job, task, lie, pace, chatter, events).await,
         Task::Check(task) => {
             let _ = events.send(Event::Checked { job, renditions: check(&task)? }).await;
             Ok(())
@@ -227,22 +257,28 @@ fn segment_bytes(source: &Path, rendition: &str, index: u32) -> Vec<u8> {
     bytes
 }
 
+/// The short sides that a ladder has.
+fn sides(ladder: &Ladder, media: &MediaInfo) -> Vec<u32> {
+    let short = media.width.min(media.height);
+    let mut sides: Vec<u32> = ladder.short_sides.iter().copied().filter(|side| *side <= short).collect();
+    if ladder.source_size {
+        sides.push(short);
+    }
+    sides.sort_unstable();
+    sides.dedup();
+    sides
+}
+
 async fn transcode(
     job: JobId,
     task: TranscodeTask,
     lie: Lie,
     pace: Duration,
+    chatter: usize,
     events: Events,
 ) -> Result<(), JobError> {
     let media = inspect(&task.source)?;
-    let short = media.width.min(media.height);
-    let mut sides: Vec<u32> = task.ladder.short_sides.iter().copied().filter(|side| *side <= short).collect();
-    if task.ladder.source_size {
-        sides.push(short);
-    }
-    sides.sort_unstable();
-    sides.dedup();
-    let mut renditions: Vec<Rendition> = sides
+    let mut renditions: Vec<Rendition> = sides(&task.ladder, &media)
         .iter()
         .map(|side| Rendition {
             name: format!("{side}p"),
@@ -256,20 +292,21 @@ async fn transcode(
         })
         .collect();
     let mut thumbnails = Vec::new();
-    if task.thumbnails.is_some() {
-        let bytes = b"a picture".to_vec();
-        std::fs::write(task.output.join("thumb0.jpg"), &bytes).unwrap();
-        let thumbnail = Thumbnail {
-            at_ms: 0,
-            file: "thumb0.jpg".into(),
-            bytes: bytes.len() as u64,
-            hash: ContentHash::of(&bytes),
-        };
-        thumbnails.push(thumbnail.clone());
-        let _ = events.send(Event::Thumbnail { job, thumbnail }).await;
+    if let Some(order) = &task.thumbnails {
+        std::fs::create_dir_all(task.output.join("thumbnails")).unwrap();
+        for number in task.from_thumbnail..=(media.duration_ms - 1) / order.every_ms {
+            let what = if lie == Lie::Thumbnails { "an advertisement" } else { "picture" };
+            let bytes = format!("{what} {number}").into_bytes();
+            let file = thumbnail_file(number);
+            std::fs::write(task.output.join(&file), &bytes).unwrap();
+            let (hash, bytes) = (ContentHash::of(&bytes), bytes.len() as u64);
+            let thumbnail = Thumbnail { at_ms: number * order.every_ms, file, bytes, hash };
+            thumbnails.push(thumbnail.clone());
+            let _ = events.send(Event::Thumbnail { job, thumbnail }).await;
+        }
     }
-    let mut start = 0;
-    let mut index = 0;
+    let mut index = task.from_segment;
+    let mut start = u64::from(index) * 2_000;
     while start < media.duration_ms {
         let duration_ms = (media.duration_ms - start).min(2_000);
         // The largest rendition is behind the others, as it is in life.
@@ -284,7 +321,10 @@ async fn transcode(
             {
                 bytes = vec![b'x'; bytes.len()];
             }
-            let file = format!("{}/{index:05}.ts", rendition.name);
+            let file = match lie {
+                Lie::Names => format!("{}/part{index}.ts", rendition.name),
+                _ => segment_file(&rendition.name, index),
+            };
             std::fs::create_dir_all(task.output.join(&rendition.name)).unwrap();
             std::fs::write(task.output.join(&file), &bytes).unwrap();
             let hash = ContentHash::of(&bytes);
@@ -293,6 +333,12 @@ async fn transcode(
             let name = rendition.name.clone();
             if events.send(Event::Segment { job, rendition: name, segment }).await.is_err() {
                 return Ok(());
+            }
+            for _ in 0..chatter {
+                tokio::task::yield_now().await;
+                if events.try_send(Event::Progress { job, permille: 1 }).is_err() {
+                    return Err(JobError::new(JobErrorCode::Cancelled, "nobody reads its events"));
+                }
             }
         }
         start += duration_ms;
@@ -306,26 +352,52 @@ async fn transcode(
 
 fn check(task: &CheckTask) -> Result<Vec<RenditionCheck>, JobError> {
     let media = inspect(&task.source)?;
+    let ordered: Vec<String> = sides(&task.ladder, &media).iter().map(|side| format!("{side}p")).collect();
     let mut checks = Vec::new();
+    for name in ordered.iter().filter(|name| task.renditions.iter().all(|other| other.name != **name)) {
+        let problems = vec!["it was ordered and is missing".to_owned()];
+        checks.push(RenditionCheck { rendition: name.clone(), passed: false, problems, frames: vec![] });
+    }
     for rendition in &task.renditions {
         let mut problems = Vec::new();
         let mut frames = Vec::new();
         let mut at_ms = 0;
-        for segment in &rendition.segments {
-            let path: PathBuf = task.output.join(&segment.file);
-            let same =
-                std::fs::read(path).ok() == Some(segment_bytes(&task.source, &rendition.name, segment.index));
-            frames.push(FrameDifference { at_ms, psnr_db: if same { 38.0 } else { 6.0 } });
-            if !same {
-                problems.push(format!("the picture at {at_ms} ms is another one"));
+        if !ordered.contains(&rendition.name) {
+            problems.push("it was not ordered".to_owned());
+        }
+        for (place, segment) in rendition.segments.iter().enumerate() {
+            if segment.index as usize != place {
+                problems.push(format!("segment {} in place of {place}", segment.index));
+            }
+            if segment.index >= task.from_segment {
+                let path: PathBuf = task.output.join(&segment.file);
+                let same = std::fs::read(path).ok()
+                    == Some(segment_bytes(&task.source, &rendition.name, segment.index));
+                frames.push(FrameDifference { at_ms, psnr_db: if same { 38.0 } else { 6.0 } });
+                if !same {
+                    problems.push(format!("the picture at {at_ms} ms is another one"));
+                }
             }
             at_ms += segment.duration_ms;
         }
-        if at_ms != media.duration_ms {
+        if !task.unfinished && at_ms != media.duration_ms {
             problems.push(format!("{at_ms} ms instead of {}", media.duration_ms));
         }
         let passed = problems.is_empty();
         checks.push(RenditionCheck { rendition: rendition.name.clone(), passed, problems, frames });
+    }
+    for picture in &task.thumbnails {
+        let bytes = std::fs::read(task.output.join(&picture.file)).ok();
+        let order = task.thumbnail_order.as_ref().unwrap();
+        if bytes != Some(format!("picture {}", picture.at_ms / order.every_ms).into_bytes()) {
+            let problems = vec![format!("the picture at {} ms is another one", picture.at_ms)];
+            checks.push(RenditionCheck {
+                rendition: "thumbnails".into(),
+                passed: false,
+                problems,
+                frames: vec![],
+            });
+        }
     }
     Ok(checks)
 }

@@ -248,6 +248,7 @@ fn order_of(source: ContentHash, bytes: u64, media: &MediaInfo, resolutions: &[u
         source_duration_ms: media.duration_ms,
         ladder,
         thumbnails: Some(ThumbnailOrder { every_ms, short_side: THUMBNAIL_SHORT_SIDE }),
+        from: None,
     }
 }
 
