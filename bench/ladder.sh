@@ -12,7 +12,7 @@ ours=${CARGO_TARGET_DIR:-target}/$folder/examples/ladder
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo build --quiet --profile "$profile" -p edge-media --example ladder
+cargo build --quiet --profile "$profile" --workspace --example ladder
 # 32 seconds of film at 25 frames/s, without gaps where it starts again.
 ffmpeg -v error -stream_loop 5 -i testdata/bigbuckbunny.mp4 -vf setpts=N/25/TB -r 25 -c:v libx264 -preset veryfast -crf 14 -c:a aac -ac 2 "$work/source.mp4"
 
@@ -52,12 +52,10 @@ mv "$work/theirs" "$work/kept"
 ours_cpu=$(cpu by_us)
 mv "$work/kept" "$work/theirs"
 
-echo "ladder of 360p and 720p, 32 s of film, x264 veryfast, bilinear scaling, best of $rounds"
-printf '  %-7s %-22s %12s %12s\n' ratio what ours ffmpeg
-row() { awk -v w="$1" -v a="$2" -v b="$3" 'BEGIN { printf "  %-7.2f %-22s %12s %12s\n", a / b, w, a, b }'; }
-row 'CPU seconds' "$ours_cpu" "$theirs_cpu"
+bench/figures.py add 'ladder of 32 s of film, 360p and 720p, x264 veryfast' "$ours_cpu" 'CPU seconds' "$theirs_cpu" ffmpeg lower
 for rendition in 360p:640x360 720p:1280x720; do
   name=${rendition%%:*} size=${rendition##*:}
-  row "bytes, $name" "$(bytes ours "$name")" "$(bytes theirs "$name")"
-  row "luma PSNR in dB, $name" "$(psnr ours "$name" "${size/x/:}")" "$(psnr theirs "$name" "${size/x/:}")"
+  bench/figures.py add "its $name: size" "$(bytes ours "$name")" bytes "$(bytes theirs "$name")" ffmpeg lower
+  bench/figures.py add "its $name: likeness of the luma" "$(psnr ours "$name" "${size/x/:}")" 'dB PSNR' \
+    "$(psnr theirs "$name" "${size/x/:}")" ffmpeg
 done
