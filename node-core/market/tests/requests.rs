@@ -447,6 +447,24 @@ async fn a_transcode_goes_on_where_its_killed_provider_was_paid_and_nothing_is_p
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcode_goes_on_elsewhere_when_its_providers_node_stops_its_worker() {
+    let workers = vec![TestWorker::with(Lie::IsStopped { after: 4 }), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
+    scene.providers[0].worker.slow(Duration::from_millis(20));
+    let folder = tempfile::tempdir().unwrap();
+    let run = scene.requester.requester.transcode(transcode_job(&folder, 20_000), Arc::new(OpenPurse));
+    let result = run.finish().await.unwrap();
+    assert_eq!(result.provider, scene.providers[1].address());
+    assert_whole(&result, 10, 2);
+    // What was paid when it was stopped is not ordered again. (It may not have taken the last payment any more.)
+    let second = signed(&scene.providers[1]).await;
+    let first = result.paid.saturating_sub(&second);
+    let units = [(first, 50), (second, 51)].map(|(paid, price)| (1..=10).find(|n| milli(price) * *n == paid));
+    assert_eq!(units.into_iter().flatten().sum::<u64>(), 10, "{units:?}");
+    assert!(faults(&scene).is_empty(), "that is no fault: {:?}", faults(&scene));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_third_provider_goes_on_when_the_second_one_makes_something_else() {
     let workers = vec![TestWorker::honest(), TestWorker::honest(), TestWorker::honest()];
     let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;

@@ -34,6 +34,8 @@ pub enum Lie {
     Frames { from_segment: u32 },
     /// Dies in the middle.
     Dies { after: u32 },
+    /// Its node stops it in the middle.
+    IsStopped { after: u32 },
     /// Names its files as it likes.
     Names,
     /// Still pictures of something else.
@@ -313,6 +315,9 @@ async fn transcode(
         for rendition in &mut renditions {
             if lie == (Lie::Dies { after: index }) {
                 std::future::pending::<()>().await;
+            }
+            if lie == (Lie::IsStopped { after: index }) {
+                return Err(JobError::new(JobErrorCode::Cancelled, "the node stopped its worker"));
             }
             tokio::time::sleep(pace).await;
             let mut bytes = segment_bytes(&task.source, &rendition.name, index);
