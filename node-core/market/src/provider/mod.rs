@@ -2,6 +2,7 @@
 
 mod collect;
 mod governor;
+mod seats;
 mod serve;
 mod serve_chat;
 mod serve_embeddings;

@@ -33,6 +33,8 @@ pub enum Lie {
     Frames { from_segment: u32 },
     /// Dies in the middle.
     Dies { after: u32 },
+    /// Finds fault with the order in the middle.
+    BadInput { after: u32 },
 }
 
 /// A worker for both kinds of work.
@@ -157,6 +159,9 @@ async fn chat(
         if lie == (Lie::Dies { after: index as u32 }) {
             // As a process that is killed: nothing is said.
             std::future::pending::<()>().await;
+        }
+        if lie == (Lie::BadInput { after: index as u32 }) {
+            return Err(JobError::new(JobErrorCode::BadInput, "no such words"));
         }
         tokio::time::sleep(pace).await;
         let text = if lie == Lie::EmptyTokens && index > 0 {
