@@ -14,7 +14,7 @@ use edge_market::{
 use proptest::prelude::*;
 use support::{chain::TestChain, fee, milli, wallet};
 use theta_types::{ResourceId, Split, Transaction, Wei};
-use theta_wallet::Voucher;
+use theta_wallet::{PaymentLine, Voucher};
 
 const NOW: u64 = 1_700_000_000;
 const SESSIONS: usize = 3;
@@ -250,5 +250,202 @@ proptest! {
             let _ = world.till.receive(wallet(1).address(), &voucher);
         }
         world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_dishonest_payer_signs_it_gains_no_more_than_its_units_on_the_way_and_a_fee(
+        tricks in prop::collection::vec(trick(), 1..80)
+    ) {
+        let mut thief = Thief::new();
+        for trick in tricks {
+            thief.play(trick);
+        }
+        thief.check_at_the_end();
+    }
+}
+
+/// What a payer may do that signs what it likes.
+#[derive(Clone, Debug)]
+enum Trick {
+    /// Says that it has paid for all it had, and takes a unit more.
+    Take { session: usize },
+    /// Signs for `units` more, on the line `ahead` of the last.
+    Sign { ahead: u64, units: u64 },
+    /// Signs a wei more.
+    Dust,
+    /// Signs for everything on the last line, again.
+    PromiseAll,
+    /// Sends a part of the reserve off by a payment of its own.
+    Drain { thousandths: u64 },
+    /// The provider settles what is worth it.
+    Settle,
+    /// Blocks pass.
+    Blocks(u64),
+}
+
+fn trick() -> impl Strategy<Value = Trick> {
+    prop_oneof![
+        12 => (0..SESSIONS).prop_map(|session| Trick::Take { session }),
+        10 => (0u64..3, 1u64..4).prop_map(|(ahead, units)| Trick::Sign { ahead, units }),
+        1 => Just(Trick::Dust),
+        2 => Just(Trick::PromiseAll),
+        1 => (1u64..2_000).prop_map(|thousandths| Trick::Drain { thousandths }),
+        2 => Just(Trick::Settle),
+        1 => (1u64..10).prop_map(Trick::Blocks),
+    ]
+}
+
+/// A payer without a book and without scruples, and a provider that gives no credit.
+struct Thief {
+    chain: Arc<TestChain>,
+    till: PayeeLedger,
+    line: PaymentLine,
+    price: Wei,
+    sessions: Vec<Option<(SessionId, u64)>>,
+    delivered: u64,
+    /// The last line signed on, and its total.
+    sequence: u64,
+    total: Wei,
+    drains: u64,
+}
+
+impl Thief {
+    fn new() -> Self {
+        let (payer, provider) = (wallet(1), wallet(2));
+        let chain = TestChain::new(&[payer.address(), provider.address(), wallet(3).address()]);
+        let resource = ResourceId::from("provider-1");
+        let split = vec![Split { address: provider.address(), percentage: 100 }];
+        chain.register(&provider, &resource, split, 1_000_000);
+        let reserve = chain.reserve(&payer, vec![resource.clone()], Wei::from_coins(6), 1_000);
+        let store = Arc::<MemoryPayeeStore>::default();
+        let terms = PayeeTerms { credit: Wei::zero(), ..PayeeTerms::default() };
+        let till = PayeeLedger::open(provider.address(), chain.id(), resource.clone(), terms, store).unwrap();
+        let line = PaymentLine {
+            chain_id: chain.id(),
+            payer: payer.address(),
+            provider: provider.address(),
+            reserve_sequence: reserve,
+            resource_id: resource,
+        };
+        let mut thief = Self {
+            chain,
+            till,
+            line,
+            price: milli(130),
+            sessions: vec![None; SESSIONS],
+            delivered: 0,
+            sequence: 1,
+            total: Wei::zero(),
+            drains: 0,
+        };
+        thief.observe();
+        thief
+    }
+
+    fn observe(&mut self) {
+        let account = self.chain.of(self.line.payer);
+        self.till.set_rule(self.chain.rule(&self.line.resource_id));
+        self.till.observe(self.line.payer, Some(&account), self.chain.height()).unwrap();
+    }
+
+    fn hand_in(&mut self, sequence: u64, total: Wei) -> bool {
+        let voucher = self.line.voucher(&wallet(1), sequence, total).unwrap();
+        self.till.receive(self.line.payer, &voucher).is_ok()
+    }
+
+    fn play(&mut self, trick: Trick) {
+        match trick {
+            Trick::Take { session } => self.take(session),
+            Trick::Sign { ahead, units } => {
+                let sequence = self.sequence + ahead;
+                let before = if ahead == 0 { self.total.clone() } else { Wei::zero() };
+                let total = before + &self.price * units;
+                if self.hand_in(sequence, total.clone()) {
+                    (self.sequence, self.total) = (sequence, total);
+                }
+            }
+            Trick::Dust => {
+                self.hand_in(self.sequence, self.total.clone() + Wei::from(1u64));
+            }
+            Trick::PromiseAll => {
+                self.hand_in(self.sequence, Wei::from_coins(5));
+            }
+            Trick::Drain { thousandths } => {
+                let target = wallet(3);
+                let drain = PaymentLine { provider: target.address(), ..self.line.clone() };
+                self.drains += 1;
+                let voucher = drain.voucher(&wallet(1), self.drains, milli(thousandths)).unwrap();
+                self.chain.include(voucher.settlement(&self.chain.id(), fee(), &target).unwrap());
+                self.observe();
+            }
+            Trick::Settle => {
+                self.settle();
+            }
+            Trick::Blocks(blocks) => {
+                self.chain.produce(blocks);
+                self.observe();
+            }
+        }
+    }
+
+    fn take(&mut self, number: usize) {
+        let (session, units) = match self.sessions[number] {
+            Some(open) => open,
+            None => {
+                let (payer, price) = (self.line.payer, self.price.clone());
+                match self.till.open_session(payer, JobId::random(), JobKind::Chat, price) {
+                    Ok(session) => (session, 0),
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = self.till.acknowledge(session, units, None);
+        let units = match self.till.deliver(session, 1) {
+            Ok(units) => {
+                self.delivered += 1;
+                units
+            }
+            Err(_) => units,
+        };
+        self.sessions[number] = Some((session, units));
+    }
+
+    /// Settles one line; whether there was one.
+    fn settle(&mut self) -> bool {
+        self.till.settle_all(true);
+        let due = self.till.due(NOW + 1_000);
+        let due = if due.is_empty() { self.till.due(NOW + 2_000) } else { due };
+        for settlement in &due {
+            let voucher = Voucher::decode(&settlement.voucher).unwrap();
+            let payment = voucher.settlement(&self.chain.id(), fee(), &wallet(2)).unwrap();
+            let transaction = Transaction::ServicePayment(payment);
+            let (raw, hash) = (transaction.encode(), transaction.hash());
+            self.till.submitted(settlement.line, settlement.amount.clone(), hash, raw).unwrap();
+            self.chain.include(transaction);
+        }
+        self.observe();
+        self.till.settle_all(false);
+        !due.is_empty()
+    }
+
+    /// When all is settled that is worth it, what is missing is one small line at most, and for each session the unit on
+    /// its way and the one that was promised while a line was being settled.
+    fn check_at_the_end(&mut self) {
+        while self.settle() {}
+        for (session, _) in std::mem::take(&mut self.sessions).into_iter().flatten() {
+            self.till.close_session(session).unwrap();
+        }
+        self.chain.produce(1_010);
+        self.observe();
+        let earned = self.till.earnings();
+        let missing = (&self.price * self.delivered).saturating_sub(&earned.settled);
+        let sessions = SESSIONS as u64;
+        assert!(missing <= fee() + &self.price * (2 * sessions), "{missing} of {} units", self.delivered);
+        assert!(earned.owed.is_zero(), "{earned:?}");
+        assert!(earned.lost + earned.forgone >= missing, "nothing that is missing is forgotten");
     }
 }

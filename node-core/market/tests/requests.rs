@@ -116,7 +116,7 @@ async fn a_chat_goes_on_elsewhere_when_its_provider_is_killed_and_nothing_is_pai
     let workers = vec![TestWorker::honest(), TestWorker::honest()];
     let scene = scene(TestWorker::honest(), NodeSettings::default(), workers).await;
     scene.providers[0].worker.slow(Duration::from_millis(5));
-    let mut run = scene.requester.requester.chat(chat(100), Arc::new(OpenPurse));
+    let mut run = scene.requester.requester.chat(chat(200), Arc::new(OpenPurse));
     let (mut text, mut tokens, mut who, mut end) = (String::new(), 0, Vec::new(), None);
     while let Some(event) = run.next().await {
         match event.unwrap() {
@@ -124,7 +124,7 @@ async fn a_chat_goes_on_elsewhere_when_its_provider_is_killed_and_nothing_is_pai
             ChatEvent::Text { text: more, tokens: count } => {
                 text.push_str(&more);
                 tokens += count;
-                if tokens == 40 && who.len() == 1 {
+                if tokens == 120 && who.len() == 1 {
                     scene.providers[0].kill(&scene.wires);
                 }
             }
@@ -134,33 +134,36 @@ async fn a_chat_goes_on_elsewhere_when_its_provider_is_killed_and_nothing_is_pai
     assert_eq!(who, [scene.providers[0].address(), scene.providers[1].address()]);
     assert_eq!(
         text,
-        (0..100).map(|i| format!("word{i} ")).collect::<String>(),
+        (0..200).map(|i| format!("word{i} ")).collect::<String>(),
         "no word twice, none missing"
     );
     let Some(ChatEvent::Finished { completion_tokens, paid, .. }) = end else { panic!("no end") };
-    assert_eq!(completion_tokens, 100);
+    assert_eq!(completion_tokens, 200);
     let second = signed(&scene.providers[1]).await;
-    // The first one's whole units, and the second one's for the rest.
-    let first_units = 2;
+    // The first one's whole units, 112 tokens, and the second one's for the rest.
+    let first_units = 7;
     assert_eq!(paid, milli(50) * first_units + second.clone());
     assert_eq!(scene.requester.payer.summary().await.unwrap().owed, Wei::zero());
     assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::BrokeOff)]);
 
     // The dead one comes back, and what it had earned is settled.
     let provider = &scene.providers[0];
+    let before = scene.chain.balance(provider.address());
     let again = Node::start(
         &scene.chain,
         &scene.wires,
         provider.wallet.clone(),
         TestWorker::honest(),
-        NodeSettings {
-            payee: edge_market::payee::PayeeTerms { fee: milli(30), ..provider.settings.payee.clone() },
-            ..provider.settings.clone()
-        },
+        provider.settings.clone(),
         provider.disk.clone(),
     );
     let earnings = again.payee.earnings().await.unwrap();
     assert_eq!(earnings.signed, milli(50) * first_units);
+    // The unit that was on its way when it died is its own loss.
+    assert_eq!((earnings.forgone, earnings.lost), (milli(50), Wei::zero()));
+    assert_eq!(again.payee.settle_all(Duration::from_secs(10)).await.unwrap(), Wei::zero());
+    assert_eq!(again.payee.earnings().await.unwrap().settled, milli(50) * first_units);
+    assert_eq!(scene.chain.balance(again.address()) + milli(300), before + milli(50) * first_units);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

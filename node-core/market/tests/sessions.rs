@@ -4,21 +4,26 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use edge_jobs::{ChatMessage, ChatOrder, JobErrorCode, Role, Sampling};
+use edge_jobs::{ChatMessage, ChatOrder, JobErrorCode, JobId, JobKind, Order, Role, Sampling};
 use edge_market::{
     jobs::{JobOutcome, JobSide},
+    payee::{PayeeChange, PayeeStore},
+    provider::Governor,
     requester::{ChatEvent, OpenPurse, RequestError},
+    session::{Frame, MAX_REQUEST_BYTES, Open, Request, Work, read_frame},
     standing::Fault,
 };
 use serde_json::{Value, json};
 use support::{
     chain::{Running, TestChain},
     fee, milli,
-    network::{CHAT_MODEL, Disk, Node, NodeSettings, Way, Wires},
-    wallet,
+    network::{CHAT_MODEL, Disk, Node, NodeSettings, Way, WireDialer, Wires},
+    secret, wallet,
     worker::{Lie, TestWorker},
 };
-use theta_types::Wei;
+use theta_types::{Address, Height, TxHash, Wei};
+use theta_wallet::{JournalEntry, TxJournal, TxOutcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
 const BLOCK: Duration = Duration::from_millis(20);
 
@@ -263,10 +268,9 @@ async fn a_pause_stops_the_job_within_a_second_and_nothing_is_owed_for_the_rest(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_on_the_stream_is_dropped_scored_and_harmless() {
     use edge_market::requester::Dialer;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
-    let dialer = support::network::WireDialer::as_wallet(&scene.wires, wallet(9).address());
+    let dialer = WireDialer::as_wallet(&scene.wires, wallet(9).address());
     let frames: [Vec<u8>; 5] = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         u32::MAX.to_be_bytes().to_vec(),
@@ -289,7 +293,8 @@ async fn nonsense_on_the_stream_is_dropped_scored_and_harmless() {
     assert!(faults.len() >= 4, "{faults:?}");
     // The provider goes on.
     run_chat(&scene.requester, chat(16)).await.unwrap();
-    let _ = dialer.open(scene.provider.peer, edge_mesh::Protocol::JOBS).await.unwrap();
+    let (peer, wallet) = (scene.provider.peer, scene.provider.address());
+    let _ = dialer.open(peer, wallet, edge_mesh::Protocol::JOBS).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,16 +338,22 @@ async fn the_days_limit_is_not_passed_by_a_single_unit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_wallet_pays_nothing_and_keeps_its_vouchers() {
     let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
-    run_chat(&scene.requester, chat(32)).await.unwrap();
+    let price = scene.provider.settings.price.clone();
+    // Seven units of 0.05 are more than the fee: worth a payment, were the provider's wallet not locked.
+    run_chat(&scene.requester, chat(112)).await.unwrap();
     scene.requester.wallet.lock();
     let refused = run_chat(&scene.requester, chat(32)).await.unwrap_err();
     assert!(matches!(&refused, RequestError::CannotPay(why) if why.contains("locked")), "{refused}");
     scene.provider.wallet.lock();
     let left = scene.provider.payee.settle_all(Duration::from_millis(300)).await.unwrap();
-    // 0.1 is below the fee anyway: nothing is worth a payment.
+    assert_eq!(left, &price * 7);
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert_eq!((earnings.signed, earnings.settled), (&price * 7, Wei::zero()));
+    scene.provider.wallet.unlock_with(secret(2)).unwrap();
+    let left = scene.provider.payee.settle_all(Duration::from_secs(10)).await.unwrap();
     assert_eq!(left, Wei::zero());
     let earnings = scene.provider.payee.earnings().await.unwrap();
-    assert_eq!(earnings.signed, &scene.provider.settings.price * 2);
+    assert_eq!((earnings.signed, earnings.settled), (Wei::zero(), &price * 7));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,4 +368,220 @@ async fn a_worker_that_fails_is_told_honestly_and_costs_nothing() {
     let faults = scene.requester.disk.standing.faults();
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].fault, Fault::BrokeOff);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_with_an_empty_wallet_registers_its_rule_once_when_coins_come() {
+    let (rich, poor) = (wallet(1), wallet(2));
+    let chain = TestChain::new(&[rich.address()]);
+    let _running = chain.run(BLOCK);
+    let settings = NodeSettings::default();
+    let node = Node::start(&chain, &Wires::default(), poor, TestWorker::honest(), settings, Disk::default());
+    tokio::time::sleep(BLOCK * 10).await;
+    assert!(node.payee.resource().borrow().is_none());
+    chain.give(&rich, node.address(), Wei::from_coins(1));
+    rule_in_force(&node).await;
+    assert_eq!(chain.balance(node.address()), Wei::from_coins(1).saturating_sub(&fee()));
+    assert_eq!(node.disk.journal.entries().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_an_earlier_request_did_not_bring_is_asked_for_again() {
+    // Refused when the wallet was empty; overtaken by another transaction; final, and its rule has ended since.
+    let earlier = [
+        TxOutcome::Refused { reason: "no coins".into() },
+        TxOutcome::Superseded,
+        TxOutcome::Final { height: Height(1) },
+    ];
+    for outcome in earlier {
+        let provider = wallet(2);
+        let chain = TestChain::new(&[provider.address()]);
+        let _running = chain.run(BLOCK);
+        let disk = Disk::default();
+        disk.payee.apply(&[PayeeChange::Resource("mine".into())]).unwrap();
+        let entry = JournalEntry {
+            request_id: "rule/mine/0".into(),
+            sender: provider.address(),
+            sequence: 77,
+            hash: TxHash::default(),
+            raw: vec![],
+            outcome: None,
+        };
+        disk.journal.record(entry.clone()).await.unwrap();
+        disk.journal.conclude(entry.hash, outcome.clone()).await.unwrap();
+        let settings = NodeSettings::default();
+        let node =
+            Node::start(&chain, &Wires::default(), provider, TestWorker::honest(), settings, disk.clone());
+        rule_in_force(&node).await;
+        let entries = disk.journal.entries();
+        assert_eq!((entries.len(), entries[0].outcome.clone()), (2, Some(outcome)));
+    }
+}
+
+/// A stream to the provider, past every honest program, that says `open` for a chat.
+struct Stranger {
+    reader: ReadHalf<DuplexStream>,
+    writer: WriteHalf<DuplexStream>,
+}
+
+impl Stranger {
+    fn connect(scene: &Scene, wallet: Address) -> Self {
+        let dialer = WireDialer::as_wallet(&scene.wires, wallet);
+        let (reader, writer) = tokio::io::split(dialer.open_raw(scene.provider.peer).unwrap());
+        Self { reader, writer }
+    }
+
+    async fn say(&mut self, message: &impl serde::Serialize) {
+        let _ = self.writer.write_all(&edge_jobs::encode_frame(message).unwrap()).await;
+    }
+
+    async fn open(&mut self, reserve: Option<u64>) {
+        let work = Work::Order { order: Order::Chat(chat(160)) };
+        let (job, price) = (JobId::random(), milli(50));
+        let open = Open { job, work, price, reserve, voucher: None };
+        self.say(&Request::Open(Box::new(open))).await;
+    }
+
+    /// The next thing that is said and that is not only a sign of life; `None` when the provider has closed.
+    async fn hear(&mut self) -> Option<Value> {
+        let next = async {
+            loop {
+                match read_frame::<Value>(&mut self.reader).await {
+                    Ok(Some(Frame::Message(message))) if message["say"] == "alive" => {}
+                    Ok(Some(Frame::Message(message))) => return Some(message),
+                    Ok(Some(Frame::Chunk(_))) => panic!("a chat has no files"),
+                    Ok(None) | Err(_) => return None,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(8), next).await.expect("the provider says something")
+    }
+
+    /// Hears on until the provider says `what`.
+    async fn hear_out(&mut self, what: &str) -> Value {
+        loop {
+            let message = self.hear().await.unwrap_or_else(|| panic!("closed before {what}"));
+            if message["say"] == what {
+                return message;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signs_of_life_do_not_put_off_a_payment_for_ever() {
+    let mut settings = NodeSettings::default();
+    settings.payee.credit = milli(50);
+    settings.provider.pay_wait = Duration::from_millis(400);
+    settings.provider.longest_pay_wait = Duration::from_millis(1_200);
+    let scene = scene(settings, TestWorker::honest()).await;
+    let mut stranger = Stranger::connect(&scene, wallet(9).address());
+    stranger.open(None).await;
+    stranger.hear_out("due").await;
+    let Stranger { mut reader, mut writer } = stranger;
+    let chatter = tokio::spawn(async move {
+        let alive = edge_jobs::encode_frame(&Request::Alive).unwrap();
+        while writer.write_all(&alive).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let closed = async { while let Ok(Some(_)) = read_frame::<Value>(&mut reader).await {} };
+    tokio::time::timeout(Duration::from_secs(8), closed).await.expect("the session ends");
+    chatter.abort();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (free, places) = scene.provider.governor.places(JobKind::Chat);
+    assert_eq!(free, places, "the place is free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_with_an_invented_reserve_holds_no_place_and_leaves_no_trace() {
+    let scene = scene(NodeSettings { places: 1, ..NodeSettings::default() }, TestWorker::honest()).await;
+    let mut stranger = Stranger::connect(&scene, wallet(9).address());
+    stranger.open(Some(77)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // While its reserve is looked for, the only place is there for others.
+    run_chat(&scene.requester, chat(16)).await.unwrap();
+    // A stranger without any is refused, and forgotten.
+    let mut other = Stranger::connect(&scene, wallet(8).address());
+    other.open(None).await;
+    assert_eq!(other.hear().await.unwrap()["reason"], "not_covered");
+    let payers = scene.provider.payee.read(|ledger| ledger.payers()).await.unwrap();
+    assert!(!payers.contains(&wallet(8).address()), "{payers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_message_in_the_middle_of_a_session_ends_it() {
+    let mut settings = NodeSettings::default();
+    settings.payee.credit = milli(50);
+    let scene = scene(settings, TestWorker::honest()).await;
+    let mut stranger = Stranger::connect(&scene, wallet(9).address());
+    stranger.open(None).await;
+    stranger.hear_out("due").await;
+    let voucher = json!({"resource_id": "x".repeat(MAX_REQUEST_BYTES)});
+    stranger.say(&json!({"say": "pay", "units": 1, "voucher": voucher})).await;
+    while stranger.hear().await.is_some() {}
+    let faults = scene.provider.disk.standing.faults();
+    assert!(faults[0].fault == Fault::BadMessage && faults[0].detail.contains("larger"), "{faults:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_wallet_does_not_take_up_the_room_of_the_others() {
+    let mut settings = NodeSettings::default();
+    settings.payee.sessions_per_payer = 3;
+    let scene = scene(settings, TestWorker::honest()).await;
+    let connect = || Stranger::connect(&scene, wallet(9).address());
+    // They say nothing, and are waited for. As many again are told no, and the rest is not listened to.
+    let mut streams = Vec::new();
+    for _ in 0..7 {
+        streams.push(connect());
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    for refused in &mut streams[3..6] {
+        let answer = refused.hear().await.unwrap();
+        assert_eq!((&answer["say"], &answer["reason"]), (&json!("refused"), &json!("busy")));
+    }
+    assert_eq!(streams[6].hear().await, None);
+    run_chat(&scene.requester, chat(16)).await.unwrap();
+    drop(streams);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut again = connect();
+    again.open(None).await;
+    assert_eq!(again.hear().await.unwrap()["reason"], "not_covered", "it is listened to again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_bound_to_fail_is_no_way_to_a_unit_for_nothing() {
+    let mut settings = NodeSettings::default();
+    settings.requester.max_tries = 1;
+    // In the middle of the second unit.
+    let scene = scene(settings, TestWorker::with(Lie::BadInput { after: 20 })).await;
+    let price = scene.provider.settings.price.clone();
+    let failed = run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    assert!(matches!(&failed, RequestError::BadOrder(_)), "{failed}");
+    let settled_down = async |signed: u64, lost: u64| {
+        let mut earnings = scene.provider.payee.earnings().await.unwrap();
+        for _ in 0..100 {
+            if (&earnings.signed, &earnings.lost) == (&(&price * signed), &(&price * lost)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            earnings = scene.provider.payee.earnings().await.unwrap();
+        }
+        panic!("{earnings:?}, expected {signed} units signed and {lost} lost");
+    };
+    // An honest requester pays what it had of it.
+    settled_down(2, 0).await;
+    // One that does not is known for it.
+    scene.wires.set_filter(Some(Arc::new(|way, message| {
+        let pays = way == Way::ToProvider && message["say"] == "pay" && message["units"] == 2;
+        (!pays).then_some(message)
+    })));
+    run_chat(&scene.requester, chat(160)).await.unwrap_err();
+    settled_down(3, 1).await;
+}
+
+async fn rule_in_force(node: &Node) {
+    let mut resource = node.payee.resource();
+    let in_force = resource.wait_for(Option::is_some);
+    tokio::time::timeout(Duration::from_secs(10), in_force).await.expect("the rule comes about").unwrap();
 }

@@ -34,9 +34,9 @@ pub use passphrase::{
     systemd_credential,
 };
 pub use requests::{RULE_DURATION, RequestError, TxRequest, random_resource_id};
-pub use reserve::{Reserve, ReserveError, ReserveTerms, check_reserve, check_reserve_on};
+pub use reserve::{Reserve, ReserveError, ReserveTerms, check_reserve};
 pub use rpc_chain::{RpcChain, RpcOptions};
 pub use sender::{SendError, Sent, TransactionSender};
-pub use voucher::{LinePosition, MAX_VOUCHER_LENGTH, PaymentLine, Voucher, VoucherError};
+pub use voucher::{MAX_VOUCHER_LENGTH, PaymentLine, Voucher, VoucherError};
 pub use wallet::{Wallet, WalletError};
 pub use words::{DerivationPath, WordCount, Words, WordsError, parse_secret_key};

@@ -2,7 +2,6 @@
 
 use theta_types::{Account, Height, ResourceId, SplitRule, Wei};
 
-use crate::chain_access::{ChainAccess, ChainError};
 use crate::voucher::PaymentLine;
 
 /// Percentage of a resource's payments that its provider's rule gives to itself.
@@ -36,9 +35,6 @@ pub enum ReserveError {
         /// TFuelWei that must be there.
         needed: Wei,
     },
-    /// The chain could not be asked. Try again.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
 }
 
 /// What a provider must know of a reserve that it may work on.
@@ -91,21 +87,6 @@ pub fn check_reserve(
     }
     let last_recorded = fund.last_payment_sequence(&line.provider).unwrap_or(0);
     Ok(Reserve { end_height: fund.end_height, remaining, last_recorded })
-}
-
-/// Asks the chain and checks a reserve.
-///
-/// # Errors
-/// As [`check_reserve`], and those of the chain.
-pub async fn check_reserve_on(
-    chain: &dyn ChainAccess,
-    line: &PaymentLine,
-    terms: &ReserveTerms,
-) -> Result<Reserve, ReserveError> {
-    let finalized = chain.finalized_height().await?;
-    let payer = chain.account(line.payer).await?;
-    let rule = chain.split_rule(&line.resource_id.to_string()).await?;
-    check_reserve(line, payer.as_ref(), rule.as_ref(), finalized, terms)
 }
 
 fn pays_all_to_provider(rule: &SplitRule, line: &PaymentLine) -> bool {

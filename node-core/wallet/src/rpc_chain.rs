@@ -100,7 +100,10 @@ impl ChainAccess for RpcChain {
             }
             Err(CallError::Failure(failure)) if failure.message.contains("already seen") => Ok(hash),
             Err(CallError::Failure(failure)) if failure.code == METHOD_ERROR => {
-                Err(ChainError::Refused(failure.message))
+                match passes_by_itself(&failure.message) {
+                    true => Err(ChainError::Unreachable(failure.message)),
+                    false => Err(ChainError::Refused(failure.message)),
+                }
             }
             Err(error) => Err(failed(error)),
         }
@@ -149,6 +152,13 @@ impl ChainAccess for RpcChain {
     fn heights(&self) -> watch::Receiver<Height> {
         self.heights.clone()
     }
+}
+
+/// Whether the mempool had no room: then the same bytes may be taken after the next block, and nothing is the matter with
+/// them. All refusals have one code (spec 06 section 1.4), so only the words tell. A Thetis node ends these in this way; the
+/// reference's mempool has no limits.
+fn passes_by_itself(refusal: &str) -> bool {
+    refusal.ends_with("try again later")
 }
 
 async fn status(client: &RpcClient) -> Result<Status, ChainError> {

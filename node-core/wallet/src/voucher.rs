@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use theta_types::rlp::{Decode, Encode, Reader, RlpError, encode_list};
-use theta_types::{Account, Address, Coins, ResourceId, ServicePaymentTx, Signature, TxInput, Wei};
+use theta_types::{Address, Coins, ResourceId, ServicePaymentTx, Signature, TxInput, Wei};
 
 use crate::wallet::{Wallet, WalletError};
 
@@ -57,30 +57,6 @@ pub enum VoucherError {
     /// The payer did not sign this.
     #[error("the payer did not sign the voucher")]
     Signature,
-    /// Of a settlement that is over, or of one that has not begun.
-    #[error("the voucher has payment sequence {found}, the line is at {expected}")]
-    Sequence {
-        /// The line's sequence.
-        expected: u64,
-        /// The voucher's.
-        found: u64,
-    },
-    /// A replay, or out of order.
-    #[error("the voucher's total of {offered} is not above the last one of {held}")]
-    NotMore {
-        /// The total that the line has.
-        held: Wei,
-        /// The voucher's total.
-        offered: Wei,
-    },
-    /// The unit costs more.
-    #[error("the voucher adds {added}, the unit costs {price}")]
-    TooLittle {
-        /// What it adds to the line.
-        added: Wei,
-        /// What the unit costs.
-        price: Wei,
-    },
     /// Not a voucher.
     #[error("not a voucher: {0}")]
     Malformed(#[from] RlpError),
@@ -110,7 +86,8 @@ impl PaymentLine {
         Ok(voucher)
     }
 
-    /// Checks that a voucher is of this line and signed by its payer. Says nothing of sequence and total: see [`LinePosition::accept`].
+    /// Checks that a voucher is of this line and signed by its payer. Says nothing of sequence and total: what they must be is
+    /// for whoever keeps the book of the line.
     ///
     /// # Errors
     /// [`VoucherError::OtherLine`] or [`VoucherError::Signature`].
@@ -127,56 +104,6 @@ impl PaymentLine {
             return Err(VoucherError::Signature);
         }
         Ok(())
-    }
-}
-
-/// How far a line has come: the sequence of the next settlement, and what it would pay by now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinePosition {
-    /// The payment sequence that vouchers must carry now.
-    #[serde(with = "theta_types::json::decimal")]
-    pub payment_sequence: u64,
-    /// The last accepted total in TFuelWei.
-    pub total: Wei,
-}
-
-impl LinePosition {
-    /// The start of a line whose last recorded payment has this sequence; 0 when none is recorded.
-    pub fn after(last_recorded: u64) -> Self {
-        Self { payment_sequence: last_recorded.saturating_add(1), total: Wei::zero() }
-    }
-
-    /// Checks the next voucher against line, position and price, and gives the position after it. Nothing changes until the caller has
-    /// the voucher on disk and takes the new position.
-    ///
-    /// # Errors
-    /// Every way in which a voucher is not the next one.
-    pub fn accept(
-        &self,
-        line: &PaymentLine,
-        voucher: &Voucher,
-        price: &Wei,
-    ) -> Result<LinePosition, VoucherError> {
-        line.verify(voucher)?;
-        if voucher.payment_sequence != self.payment_sequence {
-            return Err(VoucherError::Sequence {
-                expected: self.payment_sequence,
-                found: voucher.payment_sequence,
-            });
-        }
-        let added = voucher.total.checked_sub(&self.total).filter(|added| !added.is_zero());
-        let Some(added) = added else {
-            return Err(VoucherError::NotMore { held: self.total.clone(), offered: voucher.total.clone() });
-        };
-        if added < *price {
-            return Err(VoucherError::TooLittle { added, price: price.clone() });
-        }
-        Ok(Self { payment_sequence: self.payment_sequence, total: voucher.total.clone() })
-    }
-
-    /// The position after this settlement is handed in: its sequence is frozen, the next one counts from zero.
-    pub fn frozen(&self) -> Self {
-        Self::after(self.payment_sequence)
     }
 }
 
@@ -216,18 +143,6 @@ impl Voucher {
         payment.fee = Coins::tfuel(fee);
         provider.sign_settlement(chain_id, &mut payment)?;
         Ok(payment)
-    }
-
-    /// Whether the payer's account shows this payment among its transfer records. Only then it is settled: a payment that overspends
-    /// the reserve is a valid transaction that moves nothing.
-    pub fn is_recorded_in(&self, payer: &Account) -> bool {
-        payer.reserved_fund(self.reserve_sequence).is_some_and(|fund| {
-            fund.payments_to(&self.provider).any(|payment| {
-                payment.payment_sequence == self.payment_sequence
-                    && payment.resource_id == self.resource_id
-                    && payment.source.coins.tfuel == self.total
-            })
-        })
     }
 
     /// Reads a voucher from the wire.

@@ -126,7 +126,14 @@ impl Payee {
         let (in_force, resource) = watch::channel(None);
         let (closing, closings) = watch::channel(0);
         let (poke, poked) = watch::channel(0);
-        let register = rule::keep(chain.clone(), transactions, ledger.clone(), provider, in_force);
+        let keeper = rule::RuleKeeper {
+            chain: chain.clone(),
+            transactions,
+            ledger: ledger.clone(),
+            provider,
+            in_force,
+            in_vain: 0,
+        };
         let settler = settle::Settler {
             chain: chain.clone(),
             wallet,
@@ -136,7 +143,7 @@ impl Payee {
             poked,
             refusals: Default::default(),
         };
-        let tasks = [tokio::spawn(register).abort_handle(), tokio::spawn(settler.run()).abort_handle()];
+        let tasks = [tokio::spawn(keeper.run()).abort_handle(), tokio::spawn(settler.run()).abort_handle()];
         let shared = Shared { provider, ledger, chain, clock, terms, resource, closings, poke, tasks };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -156,21 +163,27 @@ impl Payee {
         self.shared.resource.clone()
     }
 
-    /// Opens a session for a job at a price, after a look at the payer's account.
-    ///
-    /// `voucher` covers what the payer still owes from before. `reserve` is one that the payer says it has opened; it is
-    /// waited for, because two nodes do not finalize at one moment.
+    /// Takes in what the chain says of a payer that wants a session. `reserve` is one that the payer says it has opened, or
+    /// the one of its voucher; it is waited for, because two nodes do not finalize at one moment.
+    pub async fn look_at(
+        &self,
+        payer: Address,
+        reserve: Option<u64>,
+        voucher: Option<&Voucher>,
+    ) -> Result<(), PayeeError> {
+        self.take_in(payer, voucher.map(|voucher| voucher.reserve_sequence).or(reserve)).await
+    }
+
+    /// Opens a session for a job at a price, after [`Payee::look_at`]. `voucher` covers what the payer still owes from
+    /// before.
     pub async fn open(
         &self,
         payer: Address,
         job: JobId,
         kind: JobKind,
         price: Wei,
-        reserve: Option<u64>,
         voucher: Option<Voucher>,
     ) -> Result<SessionId, PayeeError> {
-        let wanted = voucher.as_ref().map(|voucher| voucher.reserve_sequence).or(reserve);
-        self.take_in(payer, wanted).await?;
         if let Some(voucher) = voucher {
             // One that is worth nothing changes nothing: the session stands on what is known without it.
             if let Err(fault) = self.shared.ledger.with(move |ledger| ledger.receive(payer, &voucher)).await?
@@ -179,6 +192,11 @@ impl Payee {
             }
         }
         Ok(self.shared.ledger.with(move |ledger| ledger.open_session(payer, job, kind, price)).await??)
+    }
+
+    /// See [`PayeeLedger::forget_stranger`].
+    pub async fn forget_stranger(&self, payer: Address) -> Result<(), PayeeError> {
+        Ok(self.shared.ledger.with(move |ledger| ledger.forget_stranger(payer)).await?)
     }
 
     /// See [`PayeeLedger::deliver`].

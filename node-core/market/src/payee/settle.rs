@@ -1,6 +1,10 @@
 //! What brings vouchers to the chain, and sees to it that they got there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use theta_types::{Coins, Height, Transaction};
 use theta_wallet::{ChainAccess, ChainError, TxStatus, Voucher, Wallet};
@@ -54,19 +58,23 @@ impl Settler {
 
     /// Takes in what the chain says, follows payments that were sent, and sends those that are due.
     async fn look(&mut self, height: Height) -> Result<(), Closed> {
+        let mut seen = HashSet::new();
         for payer in self.ledger.with(|ledger| ledger.watched()).await? {
             match self.chain.account(payer).await {
                 Ok(account) => {
                     let taken =
                         self.ledger.with(move |ledger| ledger.observe(payer, account.as_ref(), height));
-                    if let Err(error) = taken.await? {
-                        report(&error, "a payer's account could not be recorded");
+                    match taken.await? {
+                        Ok(()) => drop(seen.insert(payer)),
+                        Err(error) => report(&error, "a payer's account could not be recorded"),
                     }
                 }
                 Err(error) => report(&error, "a payer's account could not be read"),
             }
         }
-        for payment in self.ledger.with(|ledger| ledger.pending()).await? {
+        // What the account says decides whether a payment moved anything, so it must be as new as the look at the payment.
+        let pending = self.ledger.with(|ledger| ledger.pending()).await?;
+        for payment in pending.into_iter().filter(|payment| seen.contains(&payment.line.counterparty)) {
             self.follow(payment, height).await?;
         }
         let now = self.clock.unix_seconds();

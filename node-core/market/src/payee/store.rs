@@ -7,7 +7,7 @@ use theta_types::{Address, Height, ResourceId, TxHash, Wei};
 use crate::{JobShare, LineId, StoreError};
 
 /// A provider's whole account with one payer. All amounts are TFuelWei. `lost` and `forgone` shrink when the payer pays
-/// late.
+/// late; `lost` is held against it, `forgone` is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PayeeAccount {
     /// The payer.
@@ -18,7 +18,8 @@ pub struct PayeeAccount {
     pub past: Wei,
     /// Delivered and never paid.
     pub lost: Wei,
-    /// Signed, and not settled before its reserve ended: it was less than the fee, or this node was away.
+    /// What this side gave up without anybody's fault: signed, and not settled before its reserve ended, because it was less
+    /// than the fee or this node was away; on its way when this node ended; or lost so long ago that it is forgiven.
     pub forgone: Wei,
 }
 
@@ -109,6 +110,13 @@ pub enum PayeeChange {
     Line(PayeeLine),
     /// Keeps one more voucher of its line. Older ones stay: when a payer drains its reserve, a smaller one may still fit.
     Voucher(HeldVoucher),
+    /// Forgets a voucher that others of its line make superfluous.
+    DropVoucher {
+        /// Its line.
+        line: LineId,
+        /// Its total.
+        total: Wei,
+    },
     /// Adds units to the share of (job, line).
     Share(JobShare),
     /// All shares of the payer without a line are carried by this one from now on.

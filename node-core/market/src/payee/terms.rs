@@ -19,6 +19,9 @@ pub struct PayeeTerms {
     pub sessions_per_payer: usize,
     /// Payers without a reserve that may be served at one time on credit, so that fresh wallets cannot draw without end.
     pub payers_on_credit: usize,
+    /// Blocks in which a fee's worth of what a payer left unpaid (or the credit, if that is more) is forgiven, so that it may
+    /// have a session again.
+    pub forgive_after: u64,
     /// Seconds that a payer with open sessions gets to send its last voucher of a line before the line is settled.
     pub freeze_wait: u64,
 }
@@ -32,6 +35,8 @@ impl Default for PayeeTerms {
             credit: Wei::from(50_000_000_000_000_000u128),
             sessions_per_payer: 16,
             payers_on_credit: 32,
+            // An hour, at six seconds a block.
+            forgive_after: 600,
             freeze_wait: 5,
         }
     }

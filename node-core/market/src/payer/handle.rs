@@ -132,11 +132,6 @@ impl Payer {
         self.shared.address
     }
 
-    /// Replaces the settings.
-    pub async fn set_terms(&self, terms: PayerTerms) -> Result<(), PayerError> {
-        Ok(self.shared.ledger.with(|ledger| ledger.set_terms(terms)).await?)
-    }
-
     /// Introduces a provider, after a look at the chain: its resource must be its own, and pay nobody else.
     pub async fn introduce(&self, provider: Address, resource: ResourceId) -> Result<(), PayerError> {
         let wanted = resource.clone();

@@ -8,7 +8,7 @@ pub const FEE: u128 = 300_000_000_000_000_000;
 /// Settings of a payer. Amounts are TFuelWei, times are blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayerTerms {
-    /// Fee of a transaction that reserves a fund.
+    /// Fee of a transaction that reserves a fund, and of a payment. So much of each fund stays free.
     pub fee: Wei,
     /// How much is reserved for a provider at a time. More, when one job needs more.
     pub fund: Wei,

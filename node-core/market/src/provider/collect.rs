@@ -21,8 +21,11 @@ use crate::{
 
 /// How often a working provider says that it is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
-/// Requests that may wait while a file is on its way.
-const MAX_EARLY: usize = 64;
+/// Requests that may wait while a file is on its way. An honest requester has no more to say in that time than a payment,
+/// an answer to a freeze and what it wants next.
+const MAX_EARLY: usize = 8;
+/// Bytes a second, on average, that a file from the requester must come at: a place is not held for a trickle.
+const SLOWEST_FILE: u64 = 16 * 1024;
 
 /// Why a session ended before its work did.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,21 @@ impl From<PayeeError> for Ended {
 }
 
 impl Ended {
+    /// Whether the unit that was begun stays due. It does unless this side broke off: else whoever has had most of a unit
+    /// could do away with the debt, by an order that is bound to fail or by hanging up.
+    pub fn leaves_debt(&self) -> bool {
+        match self {
+            Ended::Cancelled | Ended::Gone | Ended::Unpaid(_) | Ended::Nonsense(_) => true,
+            Ended::Failed(error) => error.code == JobErrorCode::BadInput,
+            Ended::Stopped | Ended::Book(_) => false,
+        }
+    }
+
+    /// Whether an honest requester pays the unit that was begun now, if it is given the time.
+    pub fn last_payment_may_come(&self) -> bool {
+        matches!(self, Ended::Cancelled | Ended::Failed(_)) && self.leaves_debt()
+    }
+
     /// What the requester is told about it, if it is there to be told.
     pub fn reply(&self, job: edge_jobs::JobId) -> Option<Reply> {
         let failed = |code, message: String| Reply::Event {
@@ -88,6 +106,15 @@ impl Ended {
     }
 }
 
+/// How long a payment is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// While nothing at all is heard of the requester.
+    pub silent: Duration,
+    /// In all, whatever it says: a place is not held for promises.
+    pub longest: Duration,
+}
+
 /// What a session does besides its work: it delivers unit by unit, takes payments, passes on requests to freeze a line,
 /// and says that it is alive.
 pub(super) struct Collector<S> {
@@ -97,7 +124,7 @@ pub(super) struct Collector<S> {
     pub payer: Address,
     pub session: SessionId,
     place: Place,
-    pay_wait: Duration,
+    patience: Patience,
     /// Units that went out, and those that are paid.
     pub delivered: u64,
     pub paid: u64,
@@ -108,6 +135,8 @@ pub(super) struct Collector<S> {
     heard: Instant,
     /// The requester waits for this side, and is told that it is there.
     pub working: bool,
+    /// Bytes of files that the requester sent, and since when.
+    received: (u64, Instant),
     /// Said by the requester while a file was on its way to it.
     early: VecDeque<Request>,
     /// A file was cut off, so that nothing more can be said.
@@ -130,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
         payer: Address,
         session: SessionId,
         place: Place,
-        pay_wait: Duration,
+        patience: Patience,
     ) -> Self {
         let mut alive = tokio::time::interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
             payer,
             session,
             place,
-            pay_wait,
+            patience,
             delivered: 0,
             paid: 0,
             closings,
@@ -150,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
             alive,
             heard: Instant::now(),
             working: true,
+            received: (0, Instant::now()),
             early: VecDeque::new(),
             cut_off: false,
         }
@@ -173,6 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
         Ok(self.out.send(reply).await?)
     }
 
+    /// Asks for the unit that was begun before the session ended early, if the requester can still be asked.
+    pub async fn ask_last(&mut self) {
+        if !self.cut_off && self.paid < self.delivered {
+            let _ = self.ask().await;
+        }
+    }
+
     /// Says why the session ended, if the requester can still be told.
     pub async fn say_last(&mut self, reply: &Reply) {
         if !self.cut_off {
@@ -192,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
         file: impl AsyncRead + Unpin,
         length: u64,
     ) -> Result<(), Ended> {
-        let Self { inbound, out, place, early, cut_off, .. } = self;
+        let Self { inbound, out, place, early, cut_off, heard, .. } = self;
         *cut_off = true;
         let sending = async {
             out.put(reply).await?;
@@ -209,6 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
                 () = place.stopped() => return Err(Ended::Stopped),
                 frame = inbound.next(), if early.len() < MAX_EARLY => match frame? {
                     Some(Frame::Message(Request::Cancel)) => return Err(Ended::Cancelled),
+                    Some(Frame::Message(Request::Alive)) => *heard = Instant::now(),
                     Some(Frame::Message(request)) => early.push_back(request),
                     Some(Frame::Chunk(_)) => return Err(unasked()),
                     None => return Err(Ended::Gone),
@@ -217,11 +255,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
         }
     }
 
-    /// Waits until so many units are paid.
+    /// Waits until so many units are paid. A sign of life gives more time, but only up to a limit.
     pub async fn wait_paid(&mut self, units: u64) -> Result<(), Ended> {
         self.heard = Instant::now();
+        let last = self.heard + self.patience.longest;
         while self.paid < units {
-            let deadline = self.heard + self.pay_wait;
+            let deadline = last.min(self.heard + self.patience.silent);
             match tokio::time::timeout_at(deadline, self.notice()).await {
                 Ok(notice) => self.attend(notice?).await?,
                 Err(_) => return Err(Ended::Unpaid("no payment came in time".into())),
@@ -242,13 +281,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Collector<S> {
         }
     }
 
-    /// The next bytes of a file that the requester sends.
+    /// The next bytes of a file that the requester sends. It may pause for `wait`, and must keep up a slow pace over all.
     pub async fn next_chunk(&mut self, wait: Duration) -> Result<Bytes, Ended> {
-        let deadline = Instant::now() + wait;
+        let (bytes, since) = &mut self.received;
+        if *bytes == 0 {
+            *since = Instant::now();
+        }
+        let slowest = *since + wait + Duration::from_secs(*bytes / SLOWEST_FILE);
+        let deadline = slowest.min(Instant::now() + wait);
         loop {
             match tokio::time::timeout_at(deadline, self.notice()).await {
                 Ok(notice) => match notice? {
-                    Notice::Chunk(bytes) => return Ok(bytes),
+                    Notice::Chunk(bytes) => {
+                        self.received.0 += bytes.len() as u64;
+                        return Ok(bytes);
+                    }
                     other => self.attend(other).await?,
                 },
                 Err(_) => return Err(Ended::Gone),

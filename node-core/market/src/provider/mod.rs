@@ -3,6 +3,7 @@
 mod collect;
 mod governor;
 mod read_ahead;
+mod seats;
 mod serve;
 mod serve_chat;
 mod serve_embeddings;

@@ -14,15 +14,20 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    Ended, Governor, SegmentShelf, Worker, collect::Collector, serve_chat::serve_chat,
-    serve_embeddings::serve_embeddings, serve_segments::serve_segments, serve_transcode::serve_transcode,
+    Ended, Governor, Place, SegmentShelf, Worker,
+    collect::{Collector, Patience},
+    seats::Seats,
+    serve_chat::serve_chat,
+    serve_embeddings::serve_embeddings,
+    serve_segments::serve_segments,
+    serve_transcode::serve_transcode,
     work_folder::WorkFolder,
 };
 use crate::{
     Clock,
     jobs::{JobOutcome, JobRecord, JobSide, Jobs},
     offer::{Offer, Service},
-    payee::{Payee, PayeeError, Unpaid},
+    payee::{Payee, PayeeError, SessionId, Unpaid},
     session::{Frame, Inbound, Open, Outbound, Refusal, Reply, Request, Work, check_order},
     standing::{Fault, Standing},
 };
@@ -31,7 +36,9 @@ use crate::{
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 /// How long it may take when it says that it is busy.
 const LONGEST_OPEN: Duration = Duration::from_secs(180);
-/// How long a cancelled job's last payment is waited for.
+/// How long one that is turned away may take to hear it.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the last payment of a job that ended early is waited for.
 const LAST_PAYMENT_WAIT: Duration = Duration::from_secs(5);
 /// How long an offer holds, in seconds. It is made anew before.
 const OFFER_LIFE: u64 = 90;
@@ -56,8 +63,10 @@ pub struct ProviderSettings {
     pub encoder: VideoEncoder,
     /// The most threads it may use.
     pub encoder_threads: Option<u32>,
-    /// How long a unit's payment is waited for.
+    /// How long a unit's payment is waited for while the requester says nothing.
     pub pay_wait: Duration,
+    /// How long it is waited for in all.
+    pub longest_pay_wait: Duration,
     /// How long a relay session may say nothing.
     pub idle_wait: Duration,
 }
@@ -69,6 +78,7 @@ impl Default for ProviderSettings {
             encoder: VideoEncoder::default(),
             encoder_threads: None,
             pay_wait: Duration::from_secs(60),
+            longest_pay_wait: Duration::from_secs(180),
             idle_wait: Duration::from_secs(120),
         }
     }
@@ -109,6 +119,7 @@ impl std::fmt::Debug for ProviderConfig {
 pub struct Provider {
     pub(super) shared: Arc<ProviderConfig>,
     folder: WorkFolder,
+    seats: Seats,
 }
 
 impl std::fmt::Debug for Provider {
@@ -131,7 +142,8 @@ impl Provider {
     /// The work folder cannot be used.
     pub fn new(config: ProviderConfig) -> std::io::Result<Self> {
         let folder = WorkFolder::open(config.work_folder.clone())?;
-        Ok(Self { shared: Arc::new(config), folder })
+        let seats = Seats::new(config.payee.terms().sessions_per_payer);
+        Ok(Self { shared: Arc::new(config), folder, seats })
     }
 
     /// The offer to announce now; `None` while the own rule is not on the chain, or nothing is offered.
@@ -184,9 +196,14 @@ impl Provider {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        // More than can be turned away in good order are dropped.
+        let Some(seat) = self.seats.take(payer) else { return };
         let (reader, writer) = tokio::io::split(stream);
         let mut inbound = Inbound::<Request>::start(reader);
         let mut out = Outbound::new(writer);
+        if seat.one_too_many {
+            return turn_away(inbound, out, Refusal::Busy, "too many sessions of one wallet".into()).await;
+        }
         let begun = tokio::time::Instant::now();
         let open = loop {
             match tokio::time::timeout(OPEN_WAIT, inbound.next()).await {
@@ -199,35 +216,40 @@ impl Provider {
             }
         };
         match self.admit(payer, &open).await {
-            Ok(Admitted::Settled(owed)) => {
-                let _ = out.send(&Reply::Settled { owed }).await;
-                let _ = out.finish().await;
-            }
-            Ok(Admitted::Session { kind, session, place }) => {
-                let pay_wait = self.shared.settings.pay_wait;
+            Ok((session, place)) => {
+                let settings = &self.shared.settings;
+                let patience = Patience { silent: settings.pay_wait, longest: settings.longest_pay_wait };
                 let payee = self.shared.payee.clone();
-                let collector = Collector::new(inbound, out, payee, payer, session, place, pay_wait);
+                let collector = Collector::new(inbound, out, payee, payer, session, place, patience);
                 // In a task of its own, so that the session is closed in the books whatever becomes of the caller.
                 let provider = self.clone();
-                let _ = tokio::spawn(async move { provider.run(collector, open, kind).await }).await;
+                let led = tokio::spawn(async move {
+                    provider.run(collector, open).await;
+                    drop(seat);
+                });
+                let _ = led.await;
             }
             Err((reason, message)) => {
                 debug!(%payer, ?reason, %message, "a session is refused");
+                if let Err(error) = self.shared.payee.forget_stranger(payer).await {
+                    debug!(%error, "a stranger is remembered");
+                }
                 let _ = out.send(&Reply::Refused { reason, message }).await;
                 let _ = out.finish().await;
             }
         }
     }
 
-    async fn admit(&self, payer: Address, open: &Open) -> Result<Admitted, (Refusal, String)> {
-        let Some(kind) = open.work.kind() else { return self.pay_up(payer, open).await };
+    /// Whether a session may begin: its place, and its number in the books.
+    async fn admit(&self, payer: Address, open: &Open) -> Result<(SessionId, Place), (Refusal, String)> {
+        let kind = open.work.kind();
         let model = match &open.work {
             Work::Order { order } => {
                 check_order(order, self.shared.settings.max_source_bytes)
                     .map_err(|error| (Refusal::BadOrder, error.message))?;
                 model_of(order)
             }
-            Work::Relay | Work::PayUp => None,
+            Work::Relay => None,
         };
         let price = {
             let services = self.shared.services.borrow();
@@ -245,28 +267,19 @@ impl Provider {
         if known.map_err(|error| (Refusal::Internal, error.to_string()))?.is_some() {
             return Err((Refusal::BadOrder, "there was a job with this id".into()));
         }
+        // Whoever cannot be served is told at once. The place is not held yet: a stranger may name a reserve that does not
+        // exist, which is waited for.
+        drop(self.shared.governor.admit(kind).map_err(|why| (Refusal::Busy, why))?);
+        let payee = &self.shared.payee;
+        let voucher = open.voucher.as_deref().cloned();
+        let refused = |error: PayeeError| (refusal_of(&error), error.to_string());
+        payee.look_at(payer, open.reserve, voucher.as_ref()).await.map_err(refused)?;
         let place = self.shared.governor.admit(kind).map_err(|why| (Refusal::Busy, why))?;
-        let voucher = open.voucher.as_deref().cloned();
-        let opened =
-            self.shared.payee.open(payer, open.job, kind, open.price.clone(), open.reserve, voucher).await;
-        let session = opened.map_err(|error| (refusal_of(&error), error.to_string()))?;
-        Ok(Admitted::Session { kind, session, place })
+        let session = payee.open(payer, open.job, kind, open.price.clone(), voucher).await;
+        Ok((session.map_err(refused)?, place))
     }
 
-    /// Takes a voucher for earlier work, and nothing else.
-    async fn pay_up(&self, payer: Address, open: &Open) -> Result<Admitted, (Refusal, String)> {
-        let voucher = open.voucher.as_deref().cloned();
-        let opened =
-            self.shared.payee.open(payer, open.job, JobKind::Relay, Wei::zero(), open.reserve, voucher).await;
-        // A payer that owes too much is refused a session, but its voucher was taken.
-        if let Ok(session) = opened {
-            let _ = self.shared.payee.close(session).await;
-        }
-        let owed = self.shared.payee.read(move |ledger| ledger.unpaid(payer)).await;
-        owed.map(Admitted::Settled).map_err(|error| (Refusal::Internal, error.to_string()))
-    }
-
-    async fn run<S>(&self, mut collector: Collector<S>, open: Open, kind: JobKind)
+    async fn run<S>(&self, mut collector: Collector<S>, open: Open)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -275,10 +288,10 @@ impl Provider {
             id: open.job,
             first: None,
             side: JobSide::Provider,
-            kind,
+            kind: open.work.kind(),
             model: match &open.work {
                 Work::Order { order } => model_of(order).map(str::to_owned),
-                _ => None,
+                Work::Relay => None,
             },
             counterparty: payer,
             price: open.price.clone(),
@@ -301,17 +314,19 @@ impl Provider {
             if let Ended::Nonsense(what) = ended {
                 self.nonsense(payer, what).await;
             }
+            if ended.last_payment_may_come() {
+                collector.ask_last().await;
+            }
             if let Some(reply) = ended.reply(open.job) {
                 collector.say_last(&reply).await;
             }
-            if matches!(ended, Ended::Cancelled) {
+            if ended.last_payment_may_come() {
                 collector.last_payment(LAST_PAYMENT_WAIT).await;
             }
         }
         collector.finish().await;
         record.units = match &outcome {
-            // What was cut off on this side is not owed.
-            Err(Ended::Stopped | Ended::Failed(_) | Ended::Book(_)) => {
+            Err(ended) if !ended.leaves_debt() => {
                 let _ = self.shared.payee.retract(session).await;
                 collector.paid
             }
@@ -349,7 +364,6 @@ impl Provider {
                 })?;
                 serve_transcode(self, collector, job, order, &folder, tally).await
             }
-            Work::PayUp => Ok(()),
         }
     }
 
@@ -358,10 +372,20 @@ impl Provider {
     }
 }
 
-/// What came of a request to open a session.
-enum Admitted {
-    Settled(Wei),
-    Session { kind: JobKind, session: crate::payee::SessionId, place: super::Place },
+/// Says no, and waits a little until the other side has read it: a stream that is dropped with bytes on their way looks like
+/// a broken one.
+async fn turn_away<W: AsyncWrite + Unpin>(
+    mut inbound: Inbound<Request>,
+    mut out: Outbound<W>,
+    reason: Refusal,
+    message: String,
+) {
+    let farewell = async {
+        let _ = out.send(&Reply::Refused { reason, message }).await;
+        let _ = out.finish().await;
+        while let Ok(Some(_)) = inbound.next().await {}
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 fn outcome_of(outcome: Result<(), Ended>) -> JobOutcome {

@@ -158,7 +158,7 @@ impl Buyer {
     ) -> Result<Self, BuyError> {
         let offer = &candidate.offer;
         let job = JobId::random();
-        let opening = shared.dialer.open(offer.peer, errand.protocol);
+        let opening = shared.dialer.open(offer.peer, offer.provider, errand.protocol);
         let stream = tokio::select! {
             () = cancel.cancelled() => return Err(BuyError::Cancelled),
             stream = opening => stream?,

@@ -6,10 +6,12 @@
 //! nothing of the next unit before. So at most one unit is owed to the provider, and none is ever paid before it was
 //! delivered.
 
-use edge_jobs::{ContentHash, Event, JobError, JobErrorCode, JobId, JobKind, Order};
+use edge_jobs::{ContentHash, Event, JobError, JobErrorCode, JobId, JobKind, MAX_FRAME_BYTES, Order};
 use serde::{Deserialize, Serialize};
 use theta_types::Wei;
 use theta_wallet::Voucher;
+
+use super::SessionMessage;
 
 /// From the requester to the provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,29 @@ pub enum Request {
     Cancel,
 }
 
+/// The longest body of a request other than [`Request::Open`], in bytes. A payment has some 700.
+pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+impl SessionMessage for Request {
+    /// An order may hold whole texts; nothing else that a requester says is long.
+    fn longest(&self) -> usize {
+        match self {
+            Request::Open(_) => MAX_FRAME_BYTES,
+            _ => MAX_REQUEST_BYTES,
+        }
+    }
+
+    fn longest_after(&self) -> usize {
+        match self {
+            Request::Open(_) => MAX_REQUEST_BYTES,
+            _ => MAX_FRAME_BYTES,
+        }
+    }
+}
+
+/// Vectors and the report on a ladder are long.
+impl SessionMessage for Reply {}
+
 /// What a requester wants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
@@ -72,17 +97,14 @@ pub enum Work {
         /// The order.
         order: Order,
     },
-    /// Nothing but the voucher: it pays for earlier work.
-    PayUp,
 }
 
 impl Work {
-    /// The kind that prices it; `None` when there is nothing to price.
-    pub fn kind(&self) -> Option<JobKind> {
+    /// The kind that prices it.
+    pub fn kind(&self) -> JobKind {
         match self {
-            Work::Relay => Some(JobKind::Relay),
-            Work::Order { order } => Some(order.kind()),
-            Work::PayUp => None,
+            Work::Relay => JobKind::Relay,
+            Work::Order { order } => order.kind(),
         }
     }
 }
@@ -146,11 +168,6 @@ pub enum Reply {
     },
     /// The provider works, and has nothing to show yet.
     Alive,
-    /// All that was owed before is paid. Answers [`Work::PayUp`].
-    Settled {
-        /// TFuelWei that are still owed.
-        owed: Wei,
-    },
 }
 
 /// Why a session was refused.

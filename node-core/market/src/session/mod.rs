@@ -6,6 +6,6 @@ mod order_limits;
 mod wire;
 
 pub use count::{LadderCount, chat_units, segments_of_units, transcode_units};
-pub use message::{Open, Refusal, Reply, Request, Work};
+pub use message::{MAX_REQUEST_BYTES, Open, Refusal, Reply, Request, Work};
 pub use order_limits::check_order;
-pub use wire::{Frame, Inbound, MAX_CHUNK_BYTES, Outbound, read_frame};
+pub use wire::{Frame, Inbound, MAX_CHUNK_BYTES, Outbound, SessionMessage, read_frame};

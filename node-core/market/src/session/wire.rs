@@ -33,10 +33,31 @@ pub enum Frame<M> {
     Chunk(Bytes),
 }
 
+/// How long the messages of one side of a session may be, by default as long as a frame can be.
+pub trait SessionMessage: DeserializeOwned + Send + 'static {
+    /// The longest body, in bytes, in which this message may come.
+    fn longest(&self) -> usize {
+        MAX_FRAME_BYTES
+    }
+
+    /// The longest body that any message behind this one may have.
+    fn longest_after(&self) -> usize {
+        MAX_FRAME_BYTES
+    }
+}
+
 /// Reads the next frame; `None` at the end of the stream between two frames. Not safe to cancel.
 pub async fn read_frame<M: DeserializeOwned>(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<Frame<M>>, FrameError> {
+    Ok(read_within(reader, MAX_FRAME_BYTES).await?.map(|(frame, _)| frame))
+}
+
+/// Reads the next frame and says how long its body was. A message may have `most` bytes.
+async fn read_within<M: DeserializeOwned>(
+    reader: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> Result<Option<(Frame<M>, usize)>, FrameError> {
     let mut header = [0; 4];
     let mut filled = 0;
     while filled < header.len() {
@@ -60,13 +81,16 @@ pub async fn read_frame<M: DeserializeOwned>(
             }
             body.resize(length - 1, 0);
             reader.read_exact(&mut body).await?;
-            return Ok(Some(Frame::Chunk(body.into())));
+            return Ok(Some((Frame::Chunk(body.into()), length)));
+        }
+        if length > most {
+            return Err(FrameError::TooLarge(length));
         }
         body.resize(length, 0);
         body[0] = first;
         reader.read_exact(&mut body[1..]).await?;
     }
-    decode_frame(&body).map(Frame::Message).map(Some)
+    Ok(Some((Frame::Message(decode_frame(&body)?), length)))
 }
 
 /// The reading half of a session, read by a task of its own, so that waiting for a frame can be given up at any time.
@@ -82,14 +106,22 @@ impl<M> Drop for Inbound<M> {
     }
 }
 
-impl<M: DeserializeOwned + Send + 'static> Inbound<M> {
+impl<M: SessionMessage> Inbound<M> {
     /// Starts to read.
     pub fn start(mut reader: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let (sender, frames) = mpsc::channel(FRAMES_AHEAD);
         let task = tokio::spawn(async move {
+            let mut most = MAX_FRAME_BYTES;
             loop {
-                let frame = match read_frame(&mut reader).await {
-                    Ok(Some(frame)) => Ok(frame),
+                let frame = match read_within::<M>(&mut reader, most).await {
+                    Ok(Some((Frame::Message(message), length))) => {
+                        most = most.min(message.longest_after());
+                        match length > message.longest() {
+                            true => Err(FrameError::TooLarge(length)),
+                            false => Ok(Frame::Message(message)),
+                        }
+                    }
+                    Ok(Some((chunk, _))) => Ok(chunk),
                     Ok(None) => return,
                     Err(error) => Err(error),
                 };
@@ -176,7 +208,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{
+        super::{MAX_REQUEST_BYTES, Request},
+        *,
+    };
+
+    impl SessionMessage for Value {}
 
     fn block<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -212,6 +249,37 @@ mod tests {
         assert!(matches!(read, Err(FrameError::TooLarge(_))));
         let bytes = (MAX_FRAME_BYTES as u32 + 1).to_be_bytes();
         assert!(matches!(block(read_frame::<Value>(&mut bytes.as_slice())), Err(FrameError::TooLarge(_))));
+    }
+
+    /// What a provider reads of these frames: the requests, and whether it broke off.
+    fn heard(frames: &[Value]) -> (usize, bool) {
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| encode_frame(frame).unwrap()).collect();
+        block(async {
+            let mut inbound = Inbound::<Request>::start(std::io::Cursor::new(bytes));
+            let mut requests = 0;
+            loop {
+                match inbound.next().await {
+                    Ok(Some(_)) => requests += 1,
+                    Ok(None) => return (requests, false),
+                    Err(error) => {
+                        assert!(matches!(error, FrameError::TooLarge(_)), "{error}");
+                        return (requests, true);
+                    }
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn only_the_opening_of_a_session_may_be_long() {
+        let long = "x".repeat(MAX_REQUEST_BYTES);
+        let open = json!({"say": "open", "job": format!("job_{}", "0".repeat(32)), "work": {"work": "relay"}, "price": "1",
+            "reserve": null, "voucher": null, "note": long});
+        let (alive, long_alive) = (json!({"say": "alive"}), json!({"say": "alive", "note": long}));
+        assert_eq!(heard(&[alive.clone(), open.clone(), alive.clone()]), (3, false));
+        assert_eq!(heard(&[long_alive.clone(), open.clone()]), (0, true), "before the opening");
+        assert_eq!(heard(&[open.clone(), alive, long_alive]), (2, true), "behind it");
+        assert_eq!(heard(&[open.clone(), open]), (1, true), "a second opening");
     }
 
     proptest! {

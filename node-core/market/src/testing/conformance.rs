@@ -143,6 +143,10 @@ pub fn payee_store_keeps_its_promise(mut reopen: impl FnMut() -> Arc<dyn PayeeSt
             PayeeChange::Line(line(3, LineState::Open)),
             PayeeChange::Voucher(held(3, large())),
             PayeeChange::Voucher(held(3, middle.clone())),
+            PayeeChange::Voucher(held(3, small.clone())),
+            // Nobody has the first; the second is not that line's.
+            PayeeChange::DropVoucher { line: id(3), total: Wei::from(5u64) },
+            PayeeChange::DropVoucher { line: id(3), total: small.clone() },
             PayeeChange::Share(share(1, party(1), 2, None)),
             PayeeChange::Share(share(1, party(1), 3, None)),
             PayeeChange::Share(share(2, party(1), 4, Some((4, 3)))),

@@ -149,6 +149,7 @@ impl PayeeStore for MemoryPayeeStore {
                 PayeeChange::Voucher(held) => {
                     drop(kept.vouchers.insert((held.line, held.total.clone()), held));
                 }
+                PayeeChange::DropVoucher { line, total } => drop(kept.vouchers.remove(&(line, total))),
                 PayeeChange::Share(share) => kept.shares.add(share),
                 PayeeChange::Cover(line) => kept.shares.cover(line),
                 PayeeChange::Uncover(line) => kept.shares.uncover(line),

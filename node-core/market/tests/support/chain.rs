@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use theta_ledger::{BlockExecutor, BlockRules, StateView};
 use theta_state::{GenesisBuilder, Trie};
 use theta_types::{
-    Account, Address, ChainRules, Coins, Height, ReserveFundTx, ResourceId, Split, SplitRule, SplitRuleTx,
-    Transaction, TxHash, TxInput, ValidatorSet, Wei,
+    Account, Address, ChainRules, Coins, Height, ReserveFundTx, ResourceId, SendTx, Split, SplitRule,
+    SplitRuleTx, Transaction, TxHash, TxInput, TxOutput, ValidatorSet, Wei,
 };
 use theta_wallet::{ChainAccess, ChainError, TxStatus, Wallet};
 use tokio::sync::watch;
@@ -147,6 +147,19 @@ impl TestChain {
     pub fn rule(&self, resource: &ResourceId) -> Option<SplitRule> {
         let state = self.state.lock().unwrap();
         StateView::new(&state.trie, Height(state.height)).split_rule(resource).unwrap()
+    }
+
+    /// Gives coins to somebody.
+    pub fn give(&self, from: &Wallet, to: Address, amount: Wei) {
+        let (fee, amount) = (Coins::tfuel(fee()), Coins::tfuel(amount));
+        let sequence = self.of(from.address()).sequence + 1;
+        let mut tx = SendTx {
+            fee: fee.clone(),
+            inputs: vec![TxInput::unsigned(from.address(), amount.clone() + fee, sequence)],
+            outputs: vec![TxOutput { address: to, coins: amount }],
+        };
+        from.sign_send(&self.id(), &mut tx).unwrap();
+        self.include(tx);
     }
 
     /// Registers a rule for a resource.

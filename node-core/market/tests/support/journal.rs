@@ -11,6 +11,12 @@ pub struct MemoryJournal {
     entries: Mutex<Vec<JournalEntry>>,
 }
 
+impl MemoryJournal {
+    pub fn entries(&self) -> Vec<JournalEntry> {
+        self.entries.lock().unwrap().clone()
+    }
+}
+
 #[async_trait]
 impl TxJournal for MemoryJournal {
     async fn record(&self, entry: JournalEntry) -> Result<(), JournalError> {
@@ -28,7 +34,8 @@ impl TxJournal for MemoryJournal {
 
     async fn conclude(&self, hash: TxHash, outcome: TxOutcome) -> Result<(), JournalError> {
         let mut entries = self.entries.lock().unwrap();
-        for entry in entries.iter_mut().filter(|entry| entry.hash == hash) {
+        let open = |entry: &&mut JournalEntry| entry.hash == hash && entry.outcome.is_none();
+        for entry in entries.iter_mut().filter(open) {
             entry.outcome = Some(outcome.clone());
         }
         Ok(())

@@ -9,9 +9,14 @@ pub mod worker;
 use theta_types::{SecretKey, Wei};
 use theta_wallet::Wallet;
 
-/// A wallet from a number.
+/// A key from a number.
+pub fn secret(number: u8) -> SecretKey {
+    SecretKey::from_bytes(&[number; 32]).unwrap()
+}
+
+/// The wallet of that key.
 pub fn wallet(number: u8) -> Wallet {
-    Wallet::unlocked(SecretKey::from_bytes(&[number; 32]).unwrap())
+    Wallet::unlocked(secret(number))
 }
 
 /// Thousandths of a TFuel, in wei.

@@ -50,7 +50,7 @@ pub type Filter = Arc<dyn Fn(Way, Value) -> Option<Value> + Send + Sync>;
 /// The nodes, by peer.
 #[derive(Clone, Default)]
 pub struct Wires {
-    nodes: Arc<Mutex<HashMap<PeerId, (Provider, CancellationToken)>>>,
+    nodes: Arc<Mutex<HashMap<PeerId, (Provider, CancellationToken, Address)>>>,
     pub log: Log,
     filter: Arc<Mutex<Option<Filter>>>,
     /// How long each chunk to a requester takes.
@@ -85,7 +85,7 @@ impl WireDialer {
 
     /// A pipe without a tap.
     pub fn open_raw(&self, peer: PeerId) -> Option<tokio::io::DuplexStream> {
-        let (provider, _) = self.wires.nodes.lock().unwrap().get(&peer).cloned()?;
+        let (provider, ..) = self.wires.nodes.lock().unwrap().get(&peer).cloned()?;
         let (own, theirs) = tokio::io::duplex(256 * 1024);
         let wallet = self.wallet;
         tokio::spawn(async move { provider.serve(wallet, theirs).await });
@@ -95,9 +95,11 @@ impl WireDialer {
 
 #[async_trait]
 impl Dialer for WireDialer {
-    async fn open(&self, peer: PeerId, _: Protocol) -> Result<BoxedStream, DialError> {
+    async fn open(&self, peer: PeerId, proven: Address, _: Protocol) -> Result<BoxedStream, DialError> {
         let node = self.wires.nodes.lock().unwrap().get(&peer).cloned();
-        let Some((provider, alive)) = node else { return Err(DialError("no such peer".into())) };
+        let Some((provider, alive, _)) = node.filter(|(_, _, wallet)| *wallet == proven) else {
+            return Err(DialError("no such peer".into()));
+        };
         let (own, near) = tokio::io::duplex(256 * 1024);
         let (far, theirs) = tokio::io::duplex(256 * 1024);
         let wallet = self.wallet;
@@ -371,7 +373,7 @@ impl Node {
         });
         let peer = PeerId::random();
         let alive = CancellationToken::new();
-        wires.nodes.lock().unwrap().insert(peer, (provider.clone(), alive.clone()));
+        wires.nodes.lock().unwrap().insert(peer, (provider.clone(), alive.clone(), wallet.address()));
         Self {
             wallet,
             peer,

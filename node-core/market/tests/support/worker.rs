@@ -40,6 +40,8 @@ pub enum Lie {
     Names,
     /// Still pictures of something else.
     Thumbnails,
+    /// Finds fault with the order in the middle.
+    BadInput { after: u32 },
 }
 
 /// A worker for both kinds of work.
@@ -189,6 +191,9 @@ async fn chat(
         if lie == (Lie::Dies { after: index as u32 }) {
             // As a process that is killed: nothing is said.
             std::future::pending::<()>().await;
+        }
+        if lie == (Lie::BadInput { after: index as u32 }) {
+            return Err(JobError::new(JobErrorCode::BadInput, "no such words"));
         }
         tokio::time::sleep(pace).await;
         let text = if lie == Lie::EmptyTokens && index > 0 {

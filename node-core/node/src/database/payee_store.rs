@@ -123,6 +123,12 @@ fn apply(connection: &Connection, change: &PayeeChange) -> Result<(), DatabaseEr
         .map(drop),
         PayeeChange::Line(line) => put_line(connection, line),
         PayeeChange::Voucher(voucher) => put_voucher(connection, voucher),
+        PayeeChange::DropVoucher { line, total } => run(
+            connection,
+            "DELETE FROM payee_vouchers WHERE payer = ?1 AND reserve = ?2 AND sequence = ?3 AND total = ?4",
+            params![Party(line.counterparty), Count(line.reserve), Count(line.sequence), Text(total)],
+        )
+        .map(drop),
         PayeeChange::Share(share) => shares::add(connection, Side::Payee, share),
         PayeeChange::Cover(line) => shares::cover(connection, Side::Payee, *line),
         PayeeChange::Uncover(line) => shares::uncover(connection, Side::Payee, *line),

@@ -64,6 +64,8 @@ async fn answer(State(script): State<Script>, body: String) -> Response {
             match raw.as_slice() {
                 [1] => Err("Transaction already seen".to_owned()),
                 [2] => Err("Insufficient fee. Transaction fee needs to be at least 1 TFuelWei".to_owned()),
+                [4] => Err("Mempool is full, try again later".to_owned()),
+                [5] => Err(format!("Too many transactions of {ADDRESS} are pending, try again later")),
                 [3] => Ok(json!({"hash": format!("0x{}", "0".repeat(64))})),
                 _ => Ok(json!({"hash": Transaction::hash_of_raw(&raw)})),
             }
@@ -135,6 +137,18 @@ async fn submitting_says_whether_the_chain_has_it() {
         matches!(chain.submit(vec![2]).await, Err(ChainError::Refused(text)) if text.starts_with("Insufficient fee"))
     );
     assert!(matches!(chain.submit(vec![3]).await, Err(ChainError::BadAnswer(_))), "it took something else");
+}
+
+#[tokio::test]
+async fn a_full_mempool_is_no_refusal_of_the_transaction() {
+    let (_, chain) = connected().await;
+    for transaction in [4, 5] {
+        let answer = chain.submit(vec![transaction]).await;
+        assert!(
+            matches!(&answer, Err(ChainError::Unreachable(text)) if text.ends_with("try again later")),
+            "{answer:?}"
+        );
+    }
 }
 
 #[tokio::test]

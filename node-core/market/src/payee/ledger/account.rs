@@ -18,6 +18,8 @@ pub(super) struct Payer {
     pub(super) refused: BTreeMap<u64, ReserveError>,
     /// The height at which its account was last seen.
     pub(super) seen_at: Height,
+    /// The height of the last loss, or of the last one that was forgiven. After a restart it counts from the first look.
+    pub(super) lost_at: Option<Height>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ pub(super) struct Reserve {
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) record: PayeeLine,
-    /// Totals and raw vouchers, by rising total.
+    /// Totals and raw vouchers, by rising total: the newest, and of the older ones what [`Line::keep`] leaves.
     pub(super) vouchers: Vec<(Wei, Arc<[u8]>)>,
     pub(super) closing: Option<Closing>,
 }
@@ -77,6 +79,25 @@ impl Line {
         }
     }
 
+    /// Keeps a voucher that is larger than those before it. Gives the total of one that is not needed any more.
+    ///
+    /// Older vouchers serve when a payer drains its reserve: then a smaller one still fits. So they stay, but no closer
+    /// together than `gap` asks for: with all of them a payer could fill this node's memory and disk by raising its total
+    /// wei by wei. What a drain leaves between two neighbours is at most `gap`, or one unit where that is more.
+    pub(super) fn keep(&mut self, total: Wei, raw: Arc<[u8]>, gap: &Wei) -> Option<Wei> {
+        let before_last = match self.vouchers.as_slice() {
+            [] => None,
+            [_] => Some(Wei::zero()),
+            [.., (total, _), _] => Some(total.clone()),
+        };
+        let dropped = before_last
+            .filter(|below| total.saturating_sub(below) <= *gap)
+            .and_then(|_| self.vouchers.pop())
+            .map(|(total, _)| total);
+        self.vouchers.push((total, raw));
+        dropped
+    }
+
     /// The largest voucher that fits into `left`.
     pub(super) fn best_within(&self, left: &Wei) -> Option<&(Wei, Arc<[u8]>)> {
         self.vouchers.iter().rev().find(|(total, _)| total <= left)
@@ -96,21 +117,22 @@ impl Reserve {
         self.record.fund.saturating_sub(&self.record.used)
     }
 
-    /// What the unsettled lines can still bring in, the lowest first.
-    pub(super) fn waiting(&self) -> Wei {
-        let mut left = self.left();
-        let mut sum = Wei::zero();
-        for line in self.lines.values().filter(|line| line.unsettled()) {
+    /// What each unsettled line can still bring in, the lowest first.
+    pub(super) fn worths(&self) -> impl Iterator<Item = Wei> {
+        let unsettled = self.lines.values().filter(|line| line.unsettled());
+        unsettled.scan(self.left(), |left, line| {
             let worth = match &line.record.state {
-                LineState::Submitted { amount, .. } if *amount <= left => Some(amount),
-                _ => line.best_within(&left).map(|(total, _)| total),
+                LineState::Submitted { amount, .. } if amount <= left => amount.clone(),
+                _ => line.best_within(left).map(|(total, _)| total.clone()).unwrap_or_default(),
             };
-            if let Some(total) = worth {
-                sum += total;
-                left = left.saturating_sub(total);
-            }
-        }
-        sum
+            *left = left.saturating_sub(&worth);
+            Some(worth)
+        })
+    }
+
+    /// What the unsettled lines can still bring in.
+    pub(super) fn waiting(&self) -> Wei {
+        self.worths().sum()
     }
 
     pub(super) fn blocks_left(&self, height: Height) -> u64 {
@@ -120,7 +142,13 @@ impl Reserve {
 
 impl Payer {
     pub(super) fn new(account: PayeeAccount) -> Self {
-        Self { account, reserves: BTreeMap::new(), refused: BTreeMap::new(), seen_at: Height(0) }
+        Self {
+            account,
+            reserves: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            seen_at: Height(0),
+            lost_at: None,
+        }
     }
 
     /// Takes back from lost, then from forgone, what came in after all.

@@ -36,9 +36,10 @@ pub struct Earnings {
     pub signed: Wei,
     /// Delivered, and no voucher holds it.
     pub owed: Wei,
-    /// Delivered and never paid by payers that went away.
+    /// Delivered and never paid by payers that went away; held against them.
     pub lost: Wei,
-    /// Signed, and not settled in time because it was less than a fee or this node was away.
+    /// Given up without the payer's fault: too small to be settled, or cut off by an end of this program; or lost and
+    /// forgiven since.
     pub forgone: Wei,
 }
 
@@ -68,8 +69,8 @@ impl std::fmt::Debug for PayeeLedger {
 }
 
 impl PayeeLedger {
-    /// Opens the book that `store` holds. What was owed when the program ended is owed by nobody's session any more and
-    /// counts as lost, until its payer pays late.
+    /// Opens the book that `store` holds. What was owed when the program ended is owed by nobody's session any more, until
+    /// its payer pays late.
     pub fn open(
         provider: Address,
         chain_id: String,
@@ -114,7 +115,7 @@ impl PayeeLedger {
             settle_all: false,
         };
         for payer in ledger.payers() {
-            ledger.write_off(payer)?;
+            ledger.give_up_what_was_on_its_way(payer)?;
         }
         Ok(ledger)
     }

@@ -55,8 +55,12 @@ impl PayeeLedger {
         if let Some(known) = known {
             next.account = known.account.clone();
             next.reserves = known.reserves.clone();
+            next.lost_at = known.lost_at;
         }
         next.seen_at = height;
+        // Two readers may have asked at one height, and the one that was answered first come second. What the other has
+        // seen is on the chain for good.
+        let newer = known.is_none_or(|known| height > known.seen_at);
         let mut changes = Vec::new();
         let funds = account.map(|account| account.reserved_funds.as_slice()).unwrap_or_default();
         for fund in funds {
@@ -67,11 +71,13 @@ impl PayeeLedger {
                 next.refused.insert(number, fault);
                 continue;
             }
+            let known_used =
+                next.reserves.get(&number).map(|reserve| reserve.record.used.clone()).unwrap_or_default();
             let seen = PayeeReserve {
                 payer,
                 reserve: number,
                 fund: fund.initial_fund.tfuel.clone(),
-                used: fund.used_fund.tfuel.clone(),
+                used: known_used.max(fund.used_fund.tfuel.clone()),
                 end: fund.end_height,
                 closed: height > fund.end_height,
             };
@@ -85,7 +91,7 @@ impl PayeeLedger {
         for (number, reserve) in &mut next.reserves {
             reserve.promises.retain(|_, (_, until)| height <= *until);
             // It came back to the payer before this node looked: the last state seen is all that can be known.
-            if !reserve.record.closed && !funds.iter().any(|fund| fund.reserve_sequence == *number) {
+            if newer && !reserve.record.closed && !funds.iter().any(|fund| fund.reserve_sequence == *number) {
                 reserve.record.closed = true;
                 changes.push(PayeeChange::Reserve(reserve.record.clone()));
             }
@@ -109,7 +115,11 @@ impl PayeeLedger {
             self.store.apply(&changes)?;
         }
         self.payers.insert(payer, next);
-        Ok(())
+        // What a promise that was not kept, or a drain, leaves open is owed by no session any more.
+        if self.sessions_of(payer).next().is_some() {
+            return Ok(());
+        }
+        self.write_off(payer)
     }
 
     /// Checks a reserve that is not known yet: it lists exactly the own resource, whose rule sends everything here

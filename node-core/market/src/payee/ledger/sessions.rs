@@ -58,6 +58,7 @@ impl PayeeLedger {
         if self.sessions_of(payer).count() >= self.terms.sessions_per_payer {
             return Err(Unpaid::TooMany);
         }
+        self.forgive(payer, &price)?;
         let known = self.payers.get(&payer);
         if let Some(lost) = known.map(|known| &known.account.lost).filter(|lost| **lost > self.terms.credit) {
             return Err(Unpaid::Lost { lost: lost.clone() });
@@ -191,18 +192,25 @@ impl PayeeLedger {
             })])?;
         }
         self.write_off(session.payer)?;
-        // A stranger that never had work leaves no trace.
-        let stranger = PayeeAccount::new(session.payer);
-        let idle = self.sessions_of(session.payer).next().is_none();
-        if idle && self.payers.get(&session.payer).is_some_and(|payer| payer.is_only(&stranger)) {
-            self.payers.remove(&session.payer);
-        }
+        self.forget_stranger(session.payer);
         Ok(())
     }
 
+    /// A payer that never had work and has no reserve leaves no trace, or fresh wallets would fill this node's memory.
+    pub fn forget_stranger(&mut self, payer: Address) {
+        let stranger = PayeeAccount::new(payer);
+        let idle = self.sessions_of(payer).next().is_none();
+        if idle && self.payers.get(&payer).is_some_and(|payer| payer.is_only(&stranger)) {
+            self.payers.remove(&payer);
+        }
+    }
+
     /// Whether a reserve of the payer holds enough for what it owes and `amount` more, far enough from its end.
+    ///
+    /// One fee of the fund stays free. A payer can send all that is left of it here by a payment of its own, just before
+    /// this side settles, so that the settlement moves nothing and costs its fee; it has then paid that fee, too.
     fn covers(&self, payer: &Payer, amount: &Wei) -> bool {
-        let wanted = payer.debt() + amount.clone();
+        let wanted = payer.debt() + amount + &self.terms.fee;
         payer.reserves.values().any(|reserve| {
             reserve.blocks_left(self.height) > self.terms.settle_before_end
                 && reserve.left().saturating_sub(&reserve.waiting()) >= wanted
@@ -232,12 +240,58 @@ impl PayeeLedger {
     /// Counts as lost what no open session of the payer owes.
     pub(super) fn write_off(&mut self, payer: Address) -> Result<(), StoreError> {
         let outstanding: Wei = self.sessions_of(payer).map(Session::outstanding).sum();
-        let Some(known) = self.payers.get(&payer) else { return Ok(()) };
+        let Some(known) = self.payers.get_mut(&payer) else { return Ok(()) };
         let excess = known.debt().saturating_sub(&outstanding);
         if excess.is_zero() {
             return Ok(());
         }
+        known.lost_at = Some(self.height);
         let account = PayeeAccount { lost: &known.account.lost + &excess, ..known.account.clone() };
+        self.put_account(account)
+    }
+
+    /// At the start of the program: gives up what was on its way to the payer when the program last ended.
+    ///
+    /// A unit is in the books before its bytes go out, so whoever was to get it may have got nothing, never agrees to pay
+    /// it, and could not clear the debt. It is this side's own loss and is not held against a payer with a reserve. For one
+    /// without, it counts on against the credit, or each start would give new credit.
+    pub(super) fn give_up_what_was_on_its_way(&mut self, payer: Address) -> Result<(), StoreError> {
+        let Some(known) = self.payers.get(&payer) else { return Ok(()) };
+        let (debt, mut account) = (known.debt(), known.account.clone());
+        if debt.is_zero() {
+            return Ok(());
+        }
+        let given_up = if known.reserves.is_empty() { &mut account.lost } else { &mut account.forgone };
+        *given_up += &debt;
+        self.put_account(account)
+    }
+
+    /// Forgives a payer that comes back, and has a reserve for `price`, a part of what it left unpaid: so much for each
+    /// while since the last loss.
+    ///
+    /// A loss need not be the payer's doing: when a connection breaks, the unit on its way is gone, and its payer, which
+    /// never saw it, cannot agree to it. Were it never forgiven, one broken connection would shut the payer out for ever. A
+    /// thief gets no more than that part in that time.
+    fn forgive(&mut self, payer: Address, price: &Wei) -> Result<(), StoreError> {
+        let (credit, now, a_while) = (&self.terms.credit, self.height, self.terms.forgive_after.max(1));
+        let may_hope = |known: &Payer| known.account.lost > *credit && self.covers(known, price);
+        if !self.payers.get(&payer).is_some_and(may_hope) {
+            return Ok(());
+        }
+        let part = credit.clone().max(self.terms.fee.clone());
+        let Some(known) = self.payers.get_mut(&payer) else { return Ok(()) };
+        let since = *known.lost_at.get_or_insert(now);
+        let whiles = now.0.saturating_sub(since.0) / a_while;
+        if whiles == 0 {
+            return Ok(());
+        }
+        known.lost_at = Some(now);
+        let forgiven = (&part * whiles).min(known.account.lost.clone());
+        let account = PayeeAccount {
+            lost: known.account.lost.saturating_sub(&forgiven),
+            forgone: &known.account.forgone + &forgiven,
+            ..known.account.clone()
+        };
         self.put_account(account)
     }
 

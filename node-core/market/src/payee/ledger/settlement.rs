@@ -41,11 +41,13 @@ impl PayeeLedger {
         let payer = self.payers.get_mut(&payer)?;
         for reserve in payer.reserves.values_mut() {
             let near_end = reserve.blocks_left(height) <= before_end;
+            // Also when it is one above the lowest: that one has to go first.
+            let large = reserve.lines.values().any(|line| line.unsettled() && line.record.signed > threshold);
             let Some(line) = lowest_worth(reserve, &fee) else { continue };
             if line.record.state != LineState::Open {
                 continue;
             }
-            let wanted = line.record.signed > threshold || near_end || settle_all;
+            let wanted = large || near_end || settle_all;
             match line.closing {
                 Some(closing) if !closing.answered => return Some(line.record.id),
                 None if wanted => {
@@ -154,11 +156,11 @@ impl PayeeLedger {
             .collect()
     }
 
-    /// Whether some line is worth a payment but has none, or one that is not final: what quitting now would leave.
+    /// What lines that are worth a payment can still bring in: what quitting now would leave.
     pub fn unsettled_worth(&self) -> Wei {
         let reserves = self.payers.values().flat_map(|payer| payer.reserves.values());
-        let lines = reserves.flat_map(|reserve| reserve.lines.values().filter(|line| line.unsettled()));
-        lines.map(|line| &line.record.signed).filter(|signed| **signed > self.terms.fee).sum()
+        let open = reserves.filter(|reserve| reserve.blocks_left(self.height) > 0);
+        open.flat_map(Reserve::worths).filter(|worth| *worth > self.terms.fee).sum()
     }
 
     fn set_state(&mut self, id: LineId, state: LineState) -> Result<(), StoreError> {

@@ -4,11 +4,14 @@ use theta_types::{Address, Encode, Height, Wei};
 use theta_wallet::{ReserveError, Voucher, VoucherError};
 
 use super::super::{HeldVoucher, LineState, PayeeChange, PayeeLine};
-use super::{PayeeLedger, account::Line};
+use super::{
+    PayeeLedger,
+    account::{Line, Reserve},
+};
 use crate::{LineId, StoreError};
 
-/// Lines of one reserve that may wait for settlement at one time.
-const MAX_WAITING_LINES: usize = 8;
+/// Vouchers that are kept for each fee's worth of a line, or twice as many.
+const KEPT_PER_FEE: u64 = 8;
 /// Blocks for which a voucher that crossed its line's settlement counts. By then the payer has seen the settlement, and
 /// carries the difference over to its next line.
 pub(super) const PROMISE_BLOCKS: u64 = 20;
@@ -34,9 +37,15 @@ pub enum VoucherFault {
         /// TFuelWei.
         left: Wei,
     },
-    /// Too many lines wait for settlement.
-    #[error("too many lines wait for settlement")]
-    TooManyLines,
+    /// It opens a new line, and the one before is neither settled nor worth it, or a second one waits already.
+    #[error("a line below is not settled yet, and this side did not ask to leave it")]
+    LineTooEarly,
+    /// It adds next to nothing, and leaves a debt.
+    #[error("a voucher adds {least} TFuelWei at least, or clears the debt")]
+    TooLittle {
+        /// TFuelWei.
+        least: Wei,
+    },
     /// The record could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,10 +92,18 @@ impl PayeeLedger {
         if last_closed.is_some_and(|closed| sequence <= closed) || sequence == 0 {
             return Err(VoucherFault::LineClosed { sequence });
         }
-        if line.is_none()
-            && reserve.lines.values().filter(|line| line.unsettled()).count() >= MAX_WAITING_LINES
+        if line.is_none() && !may_open_line(reserve, &self.terms.fee) {
+            return Err(VoucherFault::LineTooEarly);
+        }
+        let signed = line.map(|line| line.record.signed.clone()).unwrap_or_default();
+        let added = voucher.total.saturating_sub(&signed);
+        let clears = |debt: &Wei| !debt.is_zero() && added >= *debt;
+        if let Some(least) = self.least_addition(payer)
+            && added < least
+            && !clears(&known.shortfall())
+            && !clears(&known.account.lost)
         {
-            return Err(VoucherFault::TooManyLines);
+            return Err(VoucherFault::TooLittle { least });
         }
         let elsewhere: Wei = reserve
             .lines
@@ -109,7 +126,8 @@ impl PayeeLedger {
             closing: None,
         });
         changed.record = record.clone();
-        changed.vouchers.push((voucher.total.clone(), raw.as_slice().into()));
+        let gap = self.terms.fee.mul_div(1, KEPT_PER_FEE);
+        let dropped = changed.keep(voucher.total.clone(), raw.as_slice().into(), &gap);
         let Some(payer) = self.payers.get_mut(&payer) else { return Err(ReserveError::Missing.into()) };
         payer.put_line(id, Some(changed));
         payer.reconcile();
@@ -117,6 +135,7 @@ impl PayeeLedger {
             PayeeChange::Line(record),
             PayeeChange::Voucher(HeldVoucher { line: id, total: voucher.total.clone(), raw }),
         ];
+        changes.extend(dropped.map(|total| PayeeChange::DropVoucher { line: id, total }));
         if payer.account != before {
             changes.push(PayeeChange::Account(payer.account.clone()));
         }
@@ -131,21 +150,35 @@ impl PayeeLedger {
         Ok(Received { line: id, larger: true })
     }
 
+    /// The least that a voucher adds in the middle of a session: the price of the cheapest unit that could be due. `None`
+    /// before the first session, when whatever was signed earlier is welcome.
+    ///
+    /// Each voucher costs this node a signature's check and a write to the disk. Without a least amount a payer could have
+    /// it do that for a wei a time.
+    fn least_addition(&self, payer: Address) -> Option<Wei> {
+        let mut sessions = self.sessions_of(payer).peekable();
+        sessions.peek()?;
+        let prices = sessions.map(|session| &session.price).filter(|price| !price.is_zero());
+        // Where all sessions are free nothing is due.
+        Some(prices.min().unwrap_or(&self.terms.fee).clone())
+    }
+
     /// Takes a voucher that crossed the settlement of its line: the payer signed it before it knew. It cannot be settled
     /// any more, but an honest payer carries what it says beyond the settlement over to its next line. That counts for a
-    /// while, up to what the payer's open sessions may owe in any case.
+    /// while, up to what the payer's open sessions may owe in any case; over all its lines together, so that a payer which
+    /// does not carry it over has gained one unit a session, however many lines and reserves it promises on.
     fn promise(&mut self, id: LineId, voucher: &Voucher, settled: Wei) -> Result<Received, VoucherFault> {
         let allowance: Wei = self.sessions_of(id.counterparty).map(|session| &session.price).sum();
         let until = Height(self.height.0.saturating_add(PROMISE_BLOCKS));
-        let reserve = self
-            .payers
-            .get_mut(&id.counterparty)
-            .and_then(|payer| payer.reserves.get_mut(&id.reserve))
-            .ok_or(ReserveError::Missing)?;
-        let amount = voucher.total.saturating_sub(&settled).min(allowance);
-        let promise = reserve.promises.entry(id.sequence).or_insert((Wei::zero(), until));
-        let larger = amount > promise.0;
-        promise.0 = promise.0.clone().max(amount);
+        let payer = self.payers.get_mut(&id.counterparty).ok_or(ReserveError::Missing)?;
+        let reserve = payer.reserves.get(&id.reserve).ok_or(ReserveError::Missing)?;
+        let before = reserve.promises.get(&id.sequence).map(|(amount, _)| amount.clone()).unwrap_or_default();
+        let elsewhere = payer.reserves.values().map(Reserve::promised).sum::<Wei>().saturating_sub(&before);
+        let amount = voucher.total.saturating_sub(&settled).min(allowance.saturating_sub(&elsewhere));
+        let larger = amount > before;
+        if let Some(reserve) = payer.reserves.get_mut(&id.reserve).filter(|_| larger) {
+            reserve.promises.entry(id.sequence).or_insert((Wei::zero(), until)).0 = amount;
+        }
         Ok(Received { line: id, larger })
     }
 
@@ -156,5 +189,20 @@ impl PayeeLedger {
             .and_then(|payer| payer.reserves.get(&id.reserve))
             .and_then(|reserve| reserve.lines.get(&id.sequence))
             .is_some_and(|line| line.record.state == LineState::Open)
+    }
+}
+
+/// Whether a payer may leave its line of a reserve for a new one.
+///
+/// An honest payer does so when it is asked to ([`PayeeLedger::closing`]), or sees the line settled. It is asked for one line
+/// at a time, and only for one that is worth more than the fee. A payer that moves on by itself could leave behind any number
+/// of lines that are each not worth the fee of their payment; the sum of them would be lost.
+fn may_open_line(reserve: &Reserve, fee: &Wei) -> bool {
+    let left = reserve.left();
+    let mut waiting = reserve.lines.values().filter(|line| line.unsettled());
+    match (waiting.next(), waiting.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.best_within(&left).is_some_and(|(total, _)| total > fee),
+        (Some(_), Some(_)) => false,
     }
 }

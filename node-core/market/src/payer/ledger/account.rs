@@ -56,11 +56,10 @@ impl Provider {
     pub(super) fn committed(&self) -> Wei {
         self.account.past.clone() + self.reserves.values().map(Reserve::value).sum::<Wei>()
     }
-}
 
-impl Provider {
     /// The reserve that can carry a voucher for everything agreed, and that voucher's total. One that is far from its
-    /// end goes first, then the older one.
+    /// end goes first, then the older one. One fee of a reserve stays free: a provider does not work for it, see
+    /// `PayeeLedger::covers`.
     pub(super) fn fitting(
         &self,
         agreed: &Wei,
@@ -73,7 +72,8 @@ impl Provider {
             let elsewhere = committed.saturating_sub(&current);
             let total = agreed.saturating_sub(&elsewhere);
             let others = reserve.value().saturating_sub(&current);
-            (!total.is_zero() && others + total.clone() <= reserve.record.fund).then_some(total)
+            let fits = others + &total + &terms.fee <= reserve.record.fund;
+            (!total.is_zero() && fits).then_some(total)
         };
         let open = self.reserves.values().filter(|reserve| reserve.record.state == ReserveState::Open);
         let (far, near): (Vec<_>, Vec<_>) =

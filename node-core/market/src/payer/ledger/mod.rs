@@ -34,7 +34,7 @@ pub use paying::UnitsDue;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayError {
     /// No reserve for the provider has room for it. Open one and try again.
-    #[error("the reserves for this provider have no room for {needed} TFuelWei")]
+    #[error("the reserves for this provider have no room: a new one must hold {needed} TFuelWei")]
     NoRoom {
         /// TFuelWei that a new reserve must hold at least.
         needed: Wei,
@@ -160,11 +160,6 @@ impl PayerLedger {
     /// The settings.
     pub fn terms(&self) -> &PayerTerms {
         &self.terms
-    }
-
-    /// Replaces the settings.
-    pub fn set_terms(&mut self, terms: PayerTerms) {
-        self.terms = terms;
     }
 
     /// Whether the provider was introduced with this resource.

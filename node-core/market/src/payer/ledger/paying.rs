@@ -66,7 +66,7 @@ impl PayerLedger {
         let next = self.next_line(side, &agreed)?;
         let owed = agreed.saturating_sub(&side.committed());
         if next.is_none() && owed > *credit {
-            return Err(PayError::NoRoom { needed: owed });
+            return Err(PayError::NoRoom { needed: owed + &self.terms.fee });
         }
 
         let account = PayerAccount { agreed, ..side.account.clone() };

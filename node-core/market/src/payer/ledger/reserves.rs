@@ -8,14 +8,15 @@ use super::super::{PayerChange, PayerReserve, PayerTerms, ReserveState};
 use super::{PayError, PayerLedger, account::Reserve};
 
 impl PayerLedger {
-    /// How much a new reserve must hold so that `amount` more can be agreed; `None` when the reserves do.
+    /// How much a new reserve must hold so that `amount` more can be agreed, the fee that stays free included; `None` when
+    /// the reserves do.
     pub fn missing_room(&self, provider: Address, amount: &Wei) -> Option<Wei> {
-        let Some(side) = self.providers.get(&provider) else { return Some(amount.clone()) };
+        let Some(side) = self.providers.get(&provider) else { return Some(amount + &self.terms.fee) };
         let agreed = &side.account.agreed + amount;
         if side.fitting(&agreed, self.height, &self.terms).is_some() {
             return None;
         }
-        Some(agreed.saturating_sub(&side.committed()))
+        Some(agreed.saturating_sub(&side.committed()) + &self.terms.fee)
     }
 
     /// Whether a new reserve should be opened now, so that work can go on without a pause.
