@@ -175,4 +175,7 @@ pub enum BackendError {
     /// Every provider that was tried failed: try again.
     #[error("{0}")]
     Failed(String),
+    /// Not now, for a reason that passes: a worker that is stopped, a wallet that is locked. A video waits for it.
+    #[error("{0}")]
+    Later(String),
 }

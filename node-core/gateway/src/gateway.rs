@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     pub videos_at_once: usize,
     /// Videos that wait; one more is refused.
     pub videos_waiting: usize,
+    /// When a video that could not be made for a reason that passes is taken up again.
+    pub videos_again: Duration,
     /// The most that all keys together may spend in one UTC day, in TFuelWei; absent means no such limit.
     pub daily_limit: Option<Wei>,
 }
@@ -46,6 +48,7 @@ impl GatewayConfig {
             ai_queue: QueueLimits::default(),
             videos_at_once: 2,
             videos_waiting: 32,
+            videos_again: Duration::from_secs(5),
             daily_limit: None,
         }
     }
@@ -150,7 +153,21 @@ impl Gateway {
 
     /// Stops the work on videos; those that are not finished go on at the next start. Calls that still run end with
     /// the server that the router was given to.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.parts.shop.close().await;
+    }
+
+    /// Waits until what every call and video did cost is booked; to be called when the server that the router was given to
+    /// has ended. A call that hangs on is not waited for: what was reserved for it counts in full.
+    pub async fn finish(self) {
+        let spending = Arc::into_inner(self.parts).and_then(|parts| {
+            let Parts { shop, spending, .. } = parts;
+            drop(shop);
+            Arc::into_inner(spending)
+        });
+        match spending {
+            Some(spending) => spending.close().await,
+            None => tracing::warn!("some calls did not end; what was reserved for them counts in full"),
+        }
     }
 }

@@ -267,13 +267,29 @@ async fn an_unfinished_video_goes_on_after_a_restart() {
     let (_, created) = order(&first, &key, json!({ "source_upload_id": upload })).await;
     let id = created["body"]["videos"][0]["id"].as_str().unwrap().to_owned();
     until("a provider is asked", async || !first.video.requests.lock().unwrap().is_empty()).await;
-    first.gateway.take().unwrap().close().await;
+    first.gateway.as_ref().unwrap().close().await;
     assert_eq!(video_state(&first, &id).await, "processing");
 
     let uploads = first.folder.path().join("uploads");
     let configure = Box::new(|config: &mut GatewayConfig| config.uploads = uploads);
     let second = Setup { store: first.store.clone(), configure, ..Setup::default() }.serve().await;
     assert_eq!(finished(&second, &key, &id).await["state"], "success");
+}
+
+#[tokio::test]
+async fn a_video_waits_for_what_passes_and_is_never_an_error_for_it() {
+    let video = ScriptedVideo { not_yet: [3.into(), 2.into(), 1.into()], ..ScriptedVideo::default() };
+    let configure = Box::new(|config: &mut GatewayConfig| config.videos_again = Duration::from_millis(300));
+    let served = Setup { video, configure, ..Setup::default() }.serve().await;
+    let key = served.key().await;
+    let upload = uploaded(&served, &key).await;
+    let (_, created) = order(&served, &key, json!({ "source_upload_id": upload })).await;
+    let id = created["body"]["videos"][0]["id"].as_str().unwrap();
+    until("the video is taken up", async || video_state(&served, id).await == "processing").await;
+    let done = finished(&served, &key, id).await;
+    assert_eq!((&done["state"], &done["error"]), (&json!("success"), &Value::Null));
+    assert_eq!(done["cost_tfuelwei"], "30", "the tries that came to nothing cost nothing");
+    assert_eq!(served.video.requests.lock().unwrap().len(), 2);
 }
 
 async fn video_state(served: &Served, id: &str) -> &'static str {

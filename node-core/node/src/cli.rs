@@ -158,3 +158,57 @@ impl Place {
         if self.json { Output::Json } else { Output::Text }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Calls `look` with a command and all below it.
+    fn each(command: &clap::Command, look: &mut impl FnMut(&clap::Command)) {
+        look(command);
+        for inner in command.get_subcommands() {
+            each(inner, look);
+        }
+    }
+
+    #[test]
+    fn every_command_and_every_argument_explains_itself() {
+        Cli::command().debug_assert();
+        let mut command = Cli::command();
+        command.build();
+        let mut commands = 0;
+        each(&command, &mut |command| {
+            commands += 1;
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                let name = format!("{} {}", command.get_name(), argument.get_id());
+                assert!(argument.get_help().is_some(), "{name} has no help");
+            }
+        });
+        assert!(commands > 20, "{commands}");
+    }
+
+    #[test]
+    fn help_is_printed_for_every_command() {
+        let mut command = Cli::command();
+        command.build();
+        let mut paths = Vec::new();
+        collect(&command, Vec::new(), &mut paths);
+        for path in paths {
+            let asked = path.iter().map(String::as_str).chain(["--help"]);
+            let shown = Cli::try_parse_from(asked).unwrap_err();
+            assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayHelp, "{path:?}");
+            assert!(shown.to_string().contains("Usage:"), "{path:?}: {shown}");
+        }
+    }
+
+    fn collect(command: &clap::Command, mut path: Vec<String>, paths: &mut Vec<Vec<String>>) {
+        path.push(command.get_name().to_owned());
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            collect(inner, path.clone(), paths);
+        }
+        paths.push(path);
+    }
+}

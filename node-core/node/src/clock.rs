@@ -9,6 +9,15 @@ pub fn unix_seconds() -> u64 {
     u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }
 
+/// A Unix time in seconds as this machine's clock shows it, e.g. `2026-03-01 14:05`.
+pub fn local_text(unix_seconds: u64) -> String {
+    let moment = i64::try_from(unix_seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    match moment {
+        Some(moment) => TimeZone::system().to_datetime(moment).strftime("%Y-%m-%d %H:%M").to_string(),
+        None => "the end of time".into(),
+    }
+}
+
 /// The moment of the week on this machine's clock.
 pub fn local_time() -> LocalTime {
     let now = TimeZone::system().to_datetime(Timestamp::now());

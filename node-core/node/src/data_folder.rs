@@ -5,9 +5,10 @@
 //! control API listens and with which token (design section 2).
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -82,24 +83,38 @@ impl DataFolder {
         let io = |source| DataFolderError::Io { folder: root.clone(), source };
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK)).map_err(io)?;
-        match lock.try_lock() {
-            Ok(()) => {
-                // A file that an earlier owner left after a crash would mislead.
-                match std::fs::remove_file(root.join(OWNER)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-                    _ => Ok(Self { root, _lock: lock }),
+        let mut looks = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // Who looks whether the folder has an owner holds the lock for that moment.
+                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                    looks += 1;
+                    std::thread::sleep(BETWEEN_LOOKS);
                 }
+                Err(TryLockError::WouldBlock) => {
+                    let owner = Self::owner(&root);
+                    return Err(DataFolderError::Owned { folder: root, owner });
+                }
+                Err(TryLockError::Error(error)) => return Err(io(error)),
             }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let owner = Self::owner(&root);
-                Err(DataFolderError::Owned { folder: root, owner })
-            }
-            Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+        }
+        // A file that an earlier owner left after a crash would mislead.
+        match std::fs::remove_file(root.join(OWNER)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(error)),
+            _ => Ok(Self { root, _lock: lock }),
         }
     }
 
-    /// What a live owner of `root` says of itself; `None` when there is no owner, or none that has started.
+    /// What a live owner of `root` says of itself; `None` when there is no owner, or none that has started. The file of one
+    /// that crashed is not believed: somebody else may listen at its address by now, who must not get its token.
     pub fn owner(root: &Path) -> Option<Owner> {
+        let lock = File::open(root.join(LOCK)).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            // Given back at once.
+            Ok(()) | Err(TryLockError::Error(_)) => return None,
+        }
         let text = std::fs::read(root.join(OWNER)).ok()?;
         serde_json::from_slice(&text).ok()
     }
@@ -174,6 +189,9 @@ impl Drop for DataFolder {
 pub const SETTINGS: &str = "thetis.toml";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner.json";
+/// How often, and how long apart, a lock is tried that somebody holds.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Creates a folder, and those above it, that only its owner can enter.
 pub fn create_private_folder(path: &Path) -> std::io::Result<()> {
@@ -234,8 +252,28 @@ mod tests {
         let left = std::fs::read(temporary.path().join(OWNER)).unwrap();
         drop(folder);
         std::fs::write(temporary.path().join(OWNER), left).unwrap();
+        assert_eq!(DataFolder::owner(temporary.path()), None, "nobody owns it now");
         let _next = DataFolder::create(temporary.path()).unwrap();
         assert_eq!(DataFolder::owner(temporary.path()), None);
+    }
+
+    #[test]
+    fn who_looks_for_an_owner_is_in_nobody_s_way() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().to_path_buf();
+        drop(DataFolder::create(&root).unwrap());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    DataFolder::owner(&root);
+                }
+            });
+            for _ in 0..20 {
+                DataFolder::create(&root).unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]

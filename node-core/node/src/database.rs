@@ -11,7 +11,9 @@ mod gateway_spending;
 #[cfg(test)]
 mod gateway_tests;
 mod gateway_videos;
+mod job_ends;
 mod jobs;
+mod pause;
 mod payee_store;
 mod payer_store;
 mod published;
@@ -28,6 +30,8 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
+pub use job_ends::JobEnds;
+pub use pause::Pause;
 pub use payee_store::PayeeBooks;
 pub use payer_store::PayerBooks;
 
@@ -37,6 +41,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("database/migrations/0002_gateway.sql")),
     M::up(include_str!("database/migrations/0003_wallet.sql")),
     M::up(include_str!("database/migrations/0004_jobs.sql")),
+    M::up(include_str!("database/migrations/0005_pause.sql")),
 ];
 
 /// How long a call waits for another program that reads or writes the file, e.g. a backup.

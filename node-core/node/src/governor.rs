@@ -101,6 +101,11 @@ impl Inputs {
             None
         }
     }
+
+    /// Without its key the node takes no work, so its workers idle, and the owner's own videos may go on.
+    fn rests(&self) -> bool {
+        self.stopping || self.paused || self.out_of_schedule
+    }
 }
 
 /// Decides what may run. Cheap to clone; all clones are one governor.
@@ -108,6 +113,7 @@ impl Inputs {
 pub struct Governor {
     inputs: watch::Sender<Inputs>,
     halted: watch::Sender<Option<Halt>>,
+    rests: watch::Sender<bool>,
     places: Arc<BTreeMap<JobKind, (usize, Arc<Semaphore>)>>,
 }
 
@@ -122,6 +128,7 @@ impl Governor {
             .map(|(kind, count)| (*kind, (*count, Arc::new(Semaphore::new(*count)))));
         Self {
             halted: watch::Sender::new(inputs.halt()),
+            rests: watch::Sender::new(inputs.rests()),
             inputs: watch::Sender::new(inputs),
             places: Arc::new(places.collect()),
         }
@@ -146,6 +153,11 @@ impl Governor {
     /// Why no work is taken, and its changes; `None` while work is taken.
     pub fn halted(&self) -> watch::Receiver<Option<Halt>> {
         self.halted.subscribe()
+    }
+
+    /// Whether the machine is to be left alone, by this node's own work too: then no worker may run.
+    pub fn rests(&self) -> watch::Receiver<bool> {
+        self.rests.subscribe()
     }
 
     /// Stops taking work, until a Unix time in seconds or until [`Governor::resume`].
@@ -185,15 +197,19 @@ impl Governor {
             if *inputs == before {
                 return false;
             }
-            let halt = inputs.halt();
-            self.halted.send_if_modified(|current| {
-                let changed = *current != halt;
-                *current = halt;
-                changed
-            });
+            publish(&self.halted, inputs.halt());
+            publish(&self.rests, inputs.rests());
             true
         });
     }
+}
+
+fn publish<T: PartialEq>(watched: &watch::Sender<T>, value: T) {
+    watched.send_if_modified(|current| {
+        let changed = *current != value;
+        *current = value;
+        changed
+    });
 }
 
 #[cfg(test)]
@@ -217,6 +233,18 @@ mod tests {
         assert_eq!(governor.admit(JobKind::Chat).unwrap_err(), Refusal::Halted(Halt::WalletLocked));
         governor.wallet_locked(false);
         governor.admit(JobKind::Chat).unwrap();
+    }
+
+    #[test]
+    fn a_pause_rests_the_machine_also_while_the_wallet_is_locked() {
+        let governor = Governor::new(&BTreeMap::from([(JobKind::Chat, 1)]));
+        let rests = governor.rests();
+        assert!(!*rests.borrow(), "a locked wallet alone lets the owner's own work go on");
+        governor.pause(None);
+        assert_eq!(*governor.halted().borrow(), Some(Halt::WalletLocked));
+        assert!(*rests.borrow());
+        governor.resume();
+        assert!(!*rests.borrow());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A running node: every part that the settings ask for, in one process.
 
+mod disk;
 pub(crate) mod edge;
 mod gateway;
 mod models;
@@ -28,6 +29,7 @@ use crate::{
     settings::Settings,
     workers::Crew,
 };
+use disk::DiskUse;
 use edge::EdgeState;
 pub(crate) use gateway::GatewayDoor;
 use money::Money;
@@ -54,6 +56,9 @@ pub struct NodeConfig {
 #[derive(Debug)]
 pub struct Node {
     parts: Arc<Parts>,
+    /// Ends the parts.
+    stop: CancellationToken,
+    tasks: TaskTracker,
     gateway: Option<Gateway>,
     control_url: String,
     folder: DataFolder,
@@ -74,12 +79,13 @@ pub(crate) struct Parts {
     pub transactions: TransactionSender,
     pub money: Money,
     pub segments: SegmentStore,
+    pub disk: DiskUse,
     pub edge: watch::Sender<EdgeState>,
     pub gateway: Option<GatewayDoor>,
     /// Where streams are played, e.g. `http://127.0.0.1:8089`.
     pub player: Option<String>,
-    pub stop: CancellationToken,
-    pub tasks: TaskTracker,
+    /// Somebody asked the node to end. It ends in good order, so this is not yet the end of its parts.
+    pub stop_wanted: CancellationToken,
 }
 
 impl std::fmt::Debug for Parts {
@@ -105,7 +111,7 @@ impl Node {
             }
         };
         let (server, serving) =
-            control::serve(Control::new(parts.clone()), parts.settings.control.listen, stop)
+            control::serve(Control::new(parts.clone()), parts.settings.control.listen, stop.clone())
                 .await
                 .context("the control API cannot listen: choose another control.listen")?;
         tasks.spawn(serving);
@@ -115,7 +121,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
         })?;
-        Ok(Self { parts, gateway, control_url: server.url, folder })
+        Ok(Self { parts, stop, tasks, gateway, control_url: server.url, folder })
     }
 
     async fn start_parts(
@@ -134,6 +140,7 @@ impl Node {
             segments.pin(&stream);
         }
         empty(&folder.work())?;
+        let disk = DiskUse::start(folder, segments.clone(), tasks, stop).await;
 
         let chain = NodeChain::start(&settings.chain, &folder.chain(), tasks, stop).await?;
         let transactions = TransactionSender::start(
@@ -143,10 +150,14 @@ impl Node {
             chain.rules.clone(),
         );
         let money = Money::start(&settings, &database, &chain, &transactions, &wallet)?;
-        let governor = Governor::new(&settings.offer.places);
+        let governor = Governor::new(&settings.places());
+        if let Some(pause) = database.pause().await? {
+            governor.pause(pause.until);
+        }
+        // Ends a pause whose time is over.
         follow_time(&governor, &settings, tasks, stop);
         follow_lock(&governor, &wallet, tasks, stop);
-        let crew = Crew::start(&settings, &folder.models());
+        let crew = Crew::start(&settings, &folder.models(), &governor);
         crew.follow(&governor, tasks, stop.clone());
 
         let edge = watch::Sender::new(EdgeState::Off);
@@ -191,11 +202,11 @@ impl Node {
             transactions,
             money,
             segments,
+            disk,
             edge,
             gateway: gateway_door,
             player,
-            stop: stop.clone(),
-            tasks: tasks.clone(),
+            stop_wanted: CancellationToken::new(),
         };
         Ok((Arc::new(parts), gateway))
     }
@@ -212,25 +223,30 @@ impl Node {
 
     /// Returns when somebody asked the node to stop through its control API.
     pub async fn stop_wanted(&self) {
-        self.parts.stop.cancelled().await;
+        self.parts.stop_wanted.cancelled().await;
     }
 
     /// Ends work, connections and databases, in this order.
     pub async fn stop(self) {
-        let Self { parts, gateway, folder, .. } = self;
+        let Self { parts, stop, tasks, gateway, folder, .. } = self;
         tracing::info!("stopping");
         parts.governor.stop();
-        if let Some(gateway) = gateway {
+        if let Some(gateway) = &gateway {
             gateway.close().await;
         }
         let edge = parts.edge.send_replace(EdgeState::Off);
         if let EdgeState::Running(edge) = edge {
             edge.stop().await;
         }
-        parts.stop.cancel();
-        parts.tasks.close();
-        if tokio::time::timeout(LAST_ANSWERS, parts.tasks.wait()).await.is_err() {
+        stop.cancel();
+        tasks.close();
+        if tokio::time::timeout(LAST_ANSWERS, tasks.wait()).await.is_err() {
             tracing::warn!("some connections were cut off");
+        }
+        if let Some(gateway) = gateway
+            && tokio::time::timeout(LAST_ANSWERS, gateway.finish()).await.is_err()
+        {
+            tracing::warn!("not all that was spent is booked; what was reserved for the rest counts in full");
         }
         parts.chain.stop().await;
         // Last: the next owner finds everything closed.

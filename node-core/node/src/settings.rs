@@ -5,6 +5,7 @@
 
 mod amount;
 mod schedule;
+mod threads;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::Tfuel;
 pub use schedule::{Hours, LocalTime, Schedule, Weekday};
+use threads::MOST;
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,7 +64,7 @@ pub struct ChainSettings {
     /// The theta.* RPC of another node, e.g. `http://127.0.0.1:16888/rpc`. Its answers are trusted, not verified. Absent: this
     /// node runs the chain itself.
     pub rpc: Option<String>,
-    /// Where this node serves theta.* RPC when it runs the chain itself; port 0 takes a free one.
+    /// Where this node serves theta.* RPC when it runs the chain itself; loopback alone, port 0 takes a free one.
     pub rpc_listen: SocketAddr,
     /// Time between blocks of the `local` network in milliseconds.
     pub block_interval_ms: u64,
@@ -105,7 +107,7 @@ impl Default for MeshSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OfferSettings {
-    /// Jobs at a time for each kind; 0 does not offer the kind.
+    /// Jobs at a time for each kind, at most 1,024; 0 does not offer the kind.
     pub places: BTreeMap<JobKind, usize>,
     /// Price of a unit of each kind, e.g. `"0.05"` TFUEL.
     pub prices: BTreeMap<JobKind, Tfuel>,
@@ -137,6 +139,10 @@ fn default_price(kind: JobKind) -> Tfuel {
     })
 }
 
+/// The largest video that nodes take unless told otherwise, as creators and as providers: what one takes in, the others
+/// do not refuse.
+const LARGEST_SOURCE: u64 = 4 << 30;
+
 /// What work may take of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -145,8 +151,15 @@ pub struct Limits {
     pub upload_bytes_per_second: Option<u64>,
     /// Bytes of other people's segments kept on disk.
     pub cache_bytes: u64,
-    /// Processor threads for one job of the media worker; absent means half of them.
+    /// Processor threads that work may take: those of all transcodes and those of models together, each at least one. Absent
+    /// means half of the processor for either.
+    pub cpu_threads: Option<u32>,
+    /// Processor threads for one job of the media worker; absent means its share of the above.
     pub media_threads: Option<u32>,
+    /// Memory for the weights of models, in MiB.
+    pub model_memory_mib: u64,
+    /// The largest video that is taken to be transcoded, in bytes.
+    pub source_bytes: u64,
     /// When work is taken; empty means always.
     pub schedule: Schedule,
 }
@@ -156,7 +169,10 @@ impl Default for Limits {
         Self {
             upload_bytes_per_second: None,
             cache_bytes: 10_000_000_000,
+            cpu_threads: None,
             media_threads: None,
+            model_memory_mib: 2_048,
+            source_bytes: LARGEST_SOURCE,
             schedule: Schedule::default(),
         }
     }
@@ -168,13 +184,13 @@ impl Default for Limits {
 pub struct GatewaySettings {
     /// Whether they are served.
     pub enabled: bool,
-    /// Where; loopback unless you know why not.
+    /// Where; loopback alone, port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Jobs at a time; more wait.
+    /// Calls to models at a time, 1 to 1,024; more wait.
     pub running: usize,
-    /// Jobs that may wait; more are refused with 429.
+    /// Calls that may wait; more are refused with 429.
     pub waiting: usize,
-    /// Largest upload in bytes.
+    /// Largest upload in bytes. Providers refuse what is above their own limits.source_bytes.
     pub upload_bytes: u64,
 }
 
@@ -185,7 +201,7 @@ impl Default for GatewaySettings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8088)),
             running: 8,
             waiting: 64,
-            upload_bytes: 20_000_000_000,
+            upload_bytes: LARGEST_SOURCE,
         }
     }
 }
@@ -196,7 +212,7 @@ impl Default for GatewaySettings {
 pub struct PlayerSettings {
     /// Whether streams can be played through this node.
     pub enabled: bool,
-    /// Where players reach it.
+    /// Where players reach it; loopback alone, port 0 takes a free one.
     pub listen: SocketAddr,
 }
 
@@ -299,8 +315,16 @@ impl Settings {
                 "payments.settle_at_fees is at least 1: a settlement never costs more than it brings",
             );
         }
-        if !self.control.listen.ip().is_loopback() {
-            return invalid("control.listen is a loopback address: the control API can move money");
+        // Design section 9: whoever wants an API elsewhere puts a server of their own in front of it, which says who may ask.
+        for (name, listen, why) in [
+            ("control.listen", self.control.listen, "the control API can move money"),
+            ("gateway.listen", self.gateway.listen, "its keys would pass over the network in clear"),
+            ("player.listen", self.player.listen, "this node would pay for whatever strangers watch"),
+            ("chain.rpc_listen", self.chain.rpc_listen, "the theta.* RPC asks nobody for a name"),
+        ] {
+            if !listen.ip().is_loopback() {
+                return Err(SettingsError::Invalid(format!("{name} is a loopback address: {why}")));
+            }
         }
         if self.chain.network != Network::Local && self.chain.rpc.is_none() {
             return invalid(
@@ -315,7 +339,26 @@ impl Settings {
                 "limits.upload_bytes_per_second is at least 1024; to send nothing, offer no places",
             );
         }
-        Ok(())
+        self.check_counts()
+    }
+
+    /// Counts that the parts of a node could not be made with, or not be meant.
+    fn check_counts(&self) -> Result<(), SettingsError> {
+        let most = u64::from(MOST);
+        let within = |name: &str, value: u64, least: u64, most: u64| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(SettingsError::Invalid(format!("{name} is between {least} and {most}"))),
+        };
+        for (kind, places) in &self.offer.places {
+            within(&format!("offer.places.{}", kind.name()), *places as u64, 0, most)?;
+        }
+        within("gateway.running", self.gateway.running as u64, 1, most)?;
+        within("gateway.waiting", self.gateway.waiting as u64, 0, 100_000)?;
+        within("gateway.upload_bytes", self.gateway.upload_bytes, 1, u64::MAX)?;
+        within("limits.cpu_threads", self.limits.cpu_threads.unwrap_or(1).into(), 1, most)?;
+        within("limits.media_threads", self.limits.media_threads.unwrap_or(1).into(), 1, most)?;
+        within("limits.model_memory_mib", self.limits.model_memory_mib, 64, 1 << 24)?;
+        within("limits.source_bytes", self.limits.source_bytes, 1, u64::MAX)
     }
 }
 
@@ -349,6 +392,43 @@ mod tests {
     fn the_control_api_stays_on_loopback() {
         assert!(Settings::parse("[control]\nlisten = \"0.0.0.0:1\"\n").is_err());
         assert!(Settings::parse("[control]\nlisten = \"127.0.0.1:1\"\n").is_ok());
+    }
+
+    #[test]
+    fn every_other_api_stays_on_loopback_too() {
+        for (section, name) in [("gateway", "listen"), ("player", "listen"), ("chain", "rpc_listen")] {
+            let set = |address: &str| Settings::parse(&format!("[{section}]\n{name} = \"{address}\"\n"));
+            for address in ["0.0.0.0:1", "192.168.1.2:80", "[::]:1"] {
+                let error = set(address).unwrap_err().to_string();
+                assert!(error.contains(&format!("{section}.{name} is a loopback address")), "{error}");
+            }
+            assert!(set("127.0.0.1:1").is_ok() && set("[::1]:1").is_ok());
+        }
+    }
+
+    #[test]
+    fn counts_that_nothing_could_be_made_with_are_refused_by_name() {
+        for (text, name) in [
+            ("[offer.places]\nchat = 4611686018427387904\n", "offer.places.chat"),
+            ("[offer.places]\nrelay = 1025\n", "offer.places.relay"),
+            ("[gateway]\nrunning = 0\n", "gateway.running"),
+            ("[gateway]\nrunning = 4611686018427387904\n", "gateway.running"),
+            ("[gateway]\nwaiting = 4611686018427387904\n", "gateway.waiting"),
+            ("[limits]\ncpu_threads = 0\n", "limits.cpu_threads"),
+            ("[limits]\nmedia_threads = 5000\n", "limits.media_threads"),
+            ("[limits]\nmodel_memory_mib = 1\n", "limits.model_memory_mib"),
+        ] {
+            let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(error.contains(name), "{text}: {error}");
+        }
+        let most = Settings::parse("[offer.places]\nchat = 1024\n[gateway]\nrunning = 1024\n").unwrap();
+        crate::governor::Governor::new(&most.places());
+    }
+
+    #[test]
+    fn what_a_creator_takes_in_a_provider_with_the_same_settings_does_not_refuse() {
+        let settings = Settings::default();
+        assert!(settings.gateway.upload_bytes <= settings.limits.source_bytes);
     }
 
     #[test]

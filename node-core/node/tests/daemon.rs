@@ -99,6 +99,152 @@ async fn a_pause_is_shown_with_its_end_and_a_killed_node_goes_on() {
 }
 
 #[tokio::test]
+async fn a_pause_outlives_a_restart_and_says_when_it_ends() {
+    tls();
+    let mut node = Daemon::init(&[]);
+    node.serve(&[]).await;
+    let said = node.text(&["pause", "--for", "1h"]);
+    let end = said.trim().strip_prefix("Paused until ").unwrap_or_else(|| panic!("{said}")).to_owned();
+    assert!(end.len() == "2026-03-01 14:05".len() && end.contains(':'), "{end}");
+    assert!(!node.end("-KILL"));
+    let client = node.serve(&[]).await;
+    assert!(matches!(status(&client).await.work.halt, Some(Halt::Paused { until: Some(_) })));
+    assert!(node.text(&["status"]).contains(&format!("Paused until {end}")));
+
+    node.json(&["pause"]);
+    assert!(node.end("-TERM"));
+    let client = node.serve(&[]).await;
+    assert_eq!(status(&client).await.work.halt, Some(Halt::Paused { until: None }));
+    node.json(&["resume"]);
+    assert!(node.end("-TERM"));
+    let client = node.serve(&[]).await;
+    assert_eq!(status(&client).await.work.halt, None);
+
+    // One whose time passes while the node is away is over.
+    node.json(&["pause", "--for", "1s"]);
+    assert!(node.end("-TERM"));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let client = node.serve(&[]).await;
+    assert_eq!(status(&client).await.work.halt, None);
+}
+
+/// The program that stands for the compute worker, and the folder in which its processes leave their ids.
+fn chat_worker(models: &tempfile::TempDir) -> [String; 2] {
+    let worker = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chat_worker.py");
+    [format!("workers.compute={}", worker.display()), format!("workers.models={}", models.path().display())]
+}
+
+fn live_workers(models: &tempfile::TempDir) -> Vec<String> {
+    let ids = std::fs::read_dir(models.path()).unwrap().map(|id| id.unwrap().file_name());
+    ids.map(|id| id.into_string().unwrap())
+        .filter(|id| std::path::Path::new("/proc").join(id).exists())
+        .collect()
+}
+
+#[tokio::test]
+async fn outside_the_schedule_no_worker_runs_and_the_zero_is_explained() {
+    tls();
+    let models = tempfile::tempdir().unwrap();
+    let worker = chat_worker(&models);
+    let mut node = Daemon::init(&["--offer", "chat", "--set", &worker[0], "--set", &worker[1]]);
+    // A day that is neither today nor beside it, wherever the clock stands.
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let since_monday =
+        (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400 + 3)
+            % 7;
+    let other = days[(since_monday as usize + 3) % 7];
+    let never = format!("limits.schedule=[{{ days = [\"{other}\"], from = \"00:00\", to = \"00:00\" }}]");
+    let client = node.serve(&["--set", &never]).await;
+    let now = status(&client).await;
+    assert_eq!(now.work.halt, Some(Halt::Schedule));
+    let compute = now.workers.iter().find(|worker| worker.name == "compute").unwrap();
+    assert_eq!(compute.state, "stopped", "{compute:?}");
+    let earnings = node.json(&["earnings"]);
+    assert!(earnings["why_zero"].as_str().unwrap().contains("paused by the schedule"), "{earnings}");
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(std::fs::read_dir(models.path()).unwrap().count(), 0, "no worker was ever started");
+
+    // Inside of it the worker runs.
+    assert!(node.end("-TERM"));
+    let always = days.map(|day| format!("\"{day}\"")).join(",");
+    let always = format!("limits.schedule=[{{ days = [{always}], from = \"00:00\", to = \"00:00\" }}]");
+    let client = node.serve(&["--set", &always]).await;
+    assert_eq!(status(&client).await.work.halt, None);
+    until("the worker runs", async || live_workers(&models).len() == 1).await;
+}
+
+#[tokio::test]
+async fn limits_reach_the_workers_and_are_shown() {
+    tls();
+    let models = tempfile::tempdir().unwrap();
+    let worker = chat_worker(&models);
+    let mut node = Daemon::init(&["--offer", "chat", "--set", &worker[0], "--set", &worker[1]]);
+    let set = ["--set", "limits.cpu_threads=3", "--set", "limits.model_memory_mib=512"];
+    node.serve(&set).await;
+    until("the worker runs", async || live_workers(&models).len() == 1).await;
+    let command = std::fs::read(format!("/proc/{}/cmdline", live_workers(&models)[0])).unwrap();
+    let command = String::from_utf8(command).unwrap().replace('\0', " ");
+    assert!(command.contains("--threads 3 ") && command.contains("--memory-mib 512 "), "{command}");
+
+    let status = node.text(&["status"]);
+    let row = status.lines().find(|line| line.starts_with("Limits ")).unwrap_or_else(|| panic!("{status}"));
+    assert!(row.contains("upload no limit") && row.contains("3 threads at most"), "{row}");
+    assert!(row.contains("512 MiB for models"), "{row}");
+    assert!(status.lines().any(|line| line.starts_with("Disk ")), "{status}");
+    let limits = node.text(&["limits", "--upload", "500000"]);
+    assert!(limits.contains("500000 bytes/s") && limits.contains("3 threads at most"), "{limits}");
+}
+
+#[tokio::test]
+async fn nobody_gets_the_token_of_a_node_that_was_killed() {
+    tls();
+    let mut node = Daemon::init(&[]);
+    let client = node.serve(&[]).await;
+    let address = client.owner().control.strip_prefix("http://").unwrap().to_owned();
+    assert!(!node.end("-KILL"));
+    assert!(node.data().join("owner.json").exists(), "a kill leaves the file");
+    // Somebody else has the port now.
+    let stranger = std::net::TcpListener::bind(&address).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    for command in [&["status"][..], &["wallet", "unlock"], &["stop"]] {
+        let asked = std::time::Instant::now();
+        let refusal = node.refusal(command);
+        assert!(refusal.contains("no node is running"), "{command:?}: {refusal}");
+        assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{command:?}: {:?}", asked.elapsed());
+    }
+    let called = stranger.accept();
+    assert!(called.is_err(), "somebody called: {called:?}");
+    drop(stranger);
+    node.serve(&[]).await;
+    node.json(&["stop"]);
+}
+
+#[tokio::test]
+async fn a_stop_is_over_as_soon_as_the_node_is_dead() {
+    tls();
+    let mut node = Daemon::init(&[]);
+    node.serve(&[]).await;
+    // One that hangs: it takes the request, and does not end.
+    let pid = node.pid().to_string();
+    let kill = |signal: &str| std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
+    let asked = std::time::Instant::now();
+    let data = node.data();
+    let stopping = std::thread::spawn(move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_thetis"))
+            .args(["stop", "--data"])
+            .arg(data)
+            .output()
+            .unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    kill("-STOP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!node.end("-KILL"));
+    let ended = stopping.join().unwrap();
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}: {ended:?}", asked.elapsed());
+}
+
+#[tokio::test]
 async fn the_control_api_wants_its_token_and_no_foreign_names() {
     tls();
     let mut node = Daemon::init(&[]);

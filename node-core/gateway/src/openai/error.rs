@@ -154,6 +154,7 @@ impl From<BackendError> for ApiError {
             BackendError::NoProvider(_) => unavailable("no_provider", Some(NO_PROVIDER_RETRY_S)),
             BackendError::CannotPay(_) => unavailable("cannot_pay", None),
             BackendError::Failed(_) => unavailable("provider_failed", Some(1)),
+            BackendError::Later(_) => unavailable("not_now", Some(NO_PROVIDER_RETRY_S)),
             BackendError::OverLimit(_) => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "insufficient_quota",

@@ -79,7 +79,7 @@ impl VideoShop {
         let (queue, orders) = mpsc::channel(config.videos_waiting.max(1));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let shop = Self { store, backend, uploads, tasks, queue, stop };
-        let bench = Bench { shop: shop.clone(), keys, spending, clock };
+        let bench = Bench { shop: shop.clone(), keys, spending, clock, again: config.videos_again };
         let at_once = config.videos_at_once.max(1);
         shop.tasks.spawn(bench.clone().work(orders, at_once));
         shop.tasks.spawn(bench.clean());
@@ -115,11 +115,14 @@ struct Bench {
     keys: Keys,
     spending: Arc<Spending>,
     clock: Clock,
+    /// How long a video waits for what passes.
+    again: Duration,
 }
 
-/// Why a video was not made: the text that its record shows, or a store that does not work.
+/// Why a video was not made: the text that its record shows, something that passes, or a store that does not work.
 enum Unmade {
     Because(String),
+    Later(String),
     Store(StoreError),
 }
 
@@ -131,7 +134,10 @@ impl From<StoreError> for Unmade {
 
 impl From<BackendError> for Unmade {
     fn from(error: BackendError) -> Self {
-        Unmade::Because(error.to_string())
+        match error {
+            BackendError::Later(reason) => Unmade::Later(reason),
+            other => Unmade::Because(other.to_string()),
+        }
     }
 }
 
@@ -170,13 +176,24 @@ impl Bench {
         let Some(mut video) = self.shop.store.video(id).await?.filter(|video| !video.state.is_final()) else {
             return Ok(());
         };
-        let state = match self.make_stream(&mut video).await {
-            Ok(()) => VideoState::Success,
-            Err(Unmade::Store(error)) => return Err(error),
-            Err(Unmade::Because(text)) => {
-                tracing::info!(video = %id, reason = text, "a video failed");
-                video.error = Some(text);
-                VideoState::Error
+        let mut waits_for = None;
+        let state = loop {
+            match self.make_stream(&mut video).await {
+                Ok(()) => break VideoState::Success,
+                Err(Unmade::Store(error)) => return Err(error),
+                Err(Unmade::Because(text)) => {
+                    tracing::info!(video = %id, reason = text, "a video failed");
+                    video.error = Some(text);
+                    break VideoState::Error;
+                }
+                // It keeps its place: what it waits for, others would wait for too.
+                Err(Unmade::Later(reason)) => {
+                    if waits_for.as_ref() != Some(&reason) {
+                        tracing::info!(video = %id, reason, "a video waits");
+                        waits_for = Some(reason);
+                    }
+                    tokio::time::sleep(self.again).await;
+                }
             }
         };
         self.change(&mut video, state).await

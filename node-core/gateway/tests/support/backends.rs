@@ -135,7 +135,17 @@ pub struct ScriptedVideo {
     pub inspected: Result<MediaInfo, BackendError>,
     pub cost: u64,
     pub pause: Duration,
+    /// How often each step says that it cannot be done now, before it is done.
+    pub not_yet: [AtomicUsize; 3],
     pub requests: Mutex<Vec<VideoRequest>>,
+}
+
+impl ScriptedVideo {
+    fn ask(&self, step: usize) -> Result<(), BackendError> {
+        let left =
+            self.not_yet[step].fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() { Err(BackendError::Later(format!("step {step} waits"))) } else { Ok(()) }
+    }
 }
 
 impl Default for ScriptedVideo {
@@ -151,6 +161,7 @@ impl Default for ScriptedVideo {
             }),
             cost: 30,
             pause: Duration::ZERO,
+            not_yet: Default::default(),
             requests: Mutex::default(),
         }
     }
@@ -160,15 +171,18 @@ impl Default for ScriptedVideo {
 impl VideoBackend for ScriptedVideo {
     async fn inspect(&self, source: &SourceFile) -> Result<MediaInfo, BackendError> {
         assert_eq!(std::fs::metadata(&source.path).unwrap().len(), source.bytes);
+        self.ask(0)?;
         self.inspected.clone()
     }
 
     async fn highest_cost(&self, _media: &MediaInfo) -> Result<Wei, BackendError> {
+        self.ask(1)?;
         Ok(Wei::from(self.cost * 2))
     }
 
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError> {
         self.requests.lock().unwrap().push(request);
+        self.ask(2)?;
         let (pause, cost) = (self.pause, self.cost);
         let steps = vec![
             VideoEvent::Phase(VideoPhase::Transcoding),

@@ -18,6 +18,9 @@ use crate::{
 /// How long the gift may take to be final: some blocks of a second each.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// JSON-RPC's code for a method that a server does not have.
+const METHOD_NOT_FOUND: i64 = -32_601;
+
 /// Gives coins of the local network to an address.
 #[derive(Debug, Args)]
 #[command(after_help = "Only a local network has a faucet; its coins are worth nothing.
@@ -77,6 +80,9 @@ impl Faucet {
             .with_context(|| format!("{url} does not answer"))?
             .json()
             .await?;
+        if answer["error"]["code"] == METHOD_NOT_FOUND {
+            bail!("this network has no faucet: only a node that runs a local network itself has one");
+        }
         if let Some(message) = answer["error"]["message"].as_str() {
             bail!("the faucet gave nothing: {message}");
         }

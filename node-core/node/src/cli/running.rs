@@ -11,7 +11,7 @@ use theta_types::{Wei, checksum_text, format_coins};
 use super::{Place, output::columns};
 use crate::control::{
     ControlClient, Status,
-    types::{ChangeLimits, Earnings, JobRow, Pause, Settled},
+    types::{ChangeLimits, EarnedSection, Earnings, JobRow, LimitsSection, Pause, Settled},
 };
 
 /// Runs one call to the node of a data folder.
@@ -69,18 +69,7 @@ fn status_text(status: &Status) -> String {
                 None => "not joined".into(),
             },
         ),
-        (
-            "Earned",
-            match &status.earned.why_zero {
-                Some(why) => format!("nothing: {why}"),
-                None => format!(
-                    "{} settled; {} signed, not yet settled; {} owed",
-                    amount(&status.earned.settled),
-                    amount(&status.earned.signed),
-                    amount(&status.earned.owed)
-                ),
-            },
-        ),
+        ("Earned", earned_text(&status.earned)),
         (
             "Spent",
             format!(
@@ -92,6 +81,8 @@ fn status_text(status: &Status) -> String {
             ),
         ),
     ];
+    rows.push(("Limits", limits_text(&status.limits)));
+    rows.push(("Disk", disk_text(&status.limits)));
     if let Some(gateway) = &status.gateway {
         rows.push((
             "Gateway",
@@ -116,6 +107,46 @@ fn status_text(status: &Status) -> String {
         text.push_str(&format!("{:<11} worker {}: {}\n", worker.name, worker.state, worker.detail));
     }
     text
+}
+
+fn earned_text(earned: &EarnedSection) -> String {
+    let amount = |wei: &Wei| format!("{} TFUEL", format_coins(wei));
+    let mut text = match &earned.why_zero {
+        Some(why) => format!("nothing: {why}"),
+        None => format!(
+            "{} settled; {} signed, not yet settled; {} owed",
+            amount(&earned.settled),
+            amount(&earned.signed),
+            amount(&earned.owed)
+        ),
+    };
+    if !earned.lost.is_zero() {
+        text.push_str(&format!("; {} lost: delivered and never paid", amount(&earned.lost)));
+    }
+    if !earned.forgone.is_zero() {
+        text.push_str(&format!("; {} forgone: signed and not settled in time", amount(&earned.forgone)));
+    }
+    text
+}
+
+fn limits_text(limits: &LimitsSection) -> String {
+    let upload = limits.upload_bytes_per_second.map_or("no limit".into(), |rate| format!("{rate} bytes/s"));
+    format!("upload {upload}; {}; {} MiB for models", threads_text(limits), limits.model_memory_mib)
+}
+
+fn threads_text(limits: &LimitsSection) -> String {
+    let threads = |count: u32| if count == 1 { "1 thread".into() } else { format!("{count} threads") };
+    let all = limits.cpu_threads.map(|all| format!("{} at most: ", threads(all))).unwrap_or_default();
+    let models = limits.compute_threads.map_or("half of the processor".into(), threads);
+    format!("{all}{} for a video, {models} for models", threads(limits.media_threads))
+}
+
+fn disk_text(limits: &LimitsSection) -> String {
+    let disk = &limits.disk;
+    format!(
+        "{} bytes: {} of streams (others' {} of {} allowed), {} of uploads, {} of jobs",
+        disk.used, disk.segments, limits.segments.cached, limits.segments.cap, disk.uploads, disk.work
+    )
 }
 
 /// Shows jobs with what they brought or cost.
@@ -149,19 +180,20 @@ impl EarningsCommand {
 }
 
 fn earnings_text(earnings: &Earnings) -> String {
-    if let Some(why) = &earnings.why_zero {
-        return format!("Nothing earned yet: {why}.");
-    }
+    let mut text = match &earnings.why_zero {
+        Some(why) => format!("Nothing earned yet: {why}.\n"),
+        None => String::new(),
+    };
     if earnings.kinds.is_empty() {
         return match earnings.side {
-            JobSide::Provider => "Nothing earned yet.".into(),
+            JobSide::Provider => text,
             JobSide::Requester => "Nothing bought yet.".into(),
         };
     }
-    let mut text = format!(
+    text.push_str(&format!(
         "{:<11} {:>7} {:>7} {:>9} {:>12} {:>9}  TFUEL\n",
         "KIND", "JOBS", "FAILED", "UNITS", "BYTES", "TOKENS"
-    );
+    ));
     for kind in &earnings.kinds {
         text.push_str(&format!(
             "{:<11} {:>7} {:>7} {:>9} {:>12} {:>9}  {}\n",
@@ -173,6 +205,9 @@ fn earnings_text(earnings: &Earnings) -> String {
             kind.tokens,
             format_coins(&kind.amount)
         ));
+        if let Some(note) = &kind.note {
+            text.push_str(&format!("    {note}\n"));
+        }
     }
     text.push_str(&format!(
         "\n{} vouchers, {} transactions on the chain\n\n",
@@ -198,6 +233,9 @@ fn job_text(job: &JobRow) -> String {
     if let Some(error) = &job.error {
         text.push_str(&format!("    {error}\n"));
     }
+    if let Some(note) = &job.note {
+        text.push_str(&format!("    {note}\n"));
+    }
     for payment in &job.payments {
         let transaction = payment.transaction.as_ref().map(|hash| format!(" by {hash}")).unwrap_or_default();
         text.push_str(&format!(
@@ -211,7 +249,9 @@ fn job_text(job: &JobRow) -> String {
 
 /// Stops work for others; workers are down within a second, and their jobs go elsewhere.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "This node's own videos wait until then too. A pause outlives a restart.
+
+Examples:
   thetis pause            until `thetis resume`
   thetis pause --for 1h")]
 pub struct PauseCommand {
@@ -276,8 +316,12 @@ impl LimitsCommand {
                 limits.upload_bytes_per_second.map_or("no limit".into(), |rate| format!("{rate} bytes/s"));
             columns(&[
                 ("Upload", upload),
+                ("Processor", threads_text(limits)),
+                ("Memory", format!("{} MiB for models", limits.model_memory_mib)),
                 ("Cache", format!("{} of {} bytes", limits.segments.cached, limits.segments.cap)),
                 ("Own streams", format!("{} bytes", limits.segments.pinned)),
+                ("Largest video", format!("{} bytes", limits.source_bytes)),
+                ("Disk", disk_text(limits)),
             ])
         })
     }
@@ -299,7 +343,7 @@ pub(super) fn stop(place: &Place) -> anyhow::Result<()> {
     let folder = place.folder()?;
     ask(place, async |client| {
         client.post::<Value>("/api/stop", &json!({})).await?;
-        // The owner's file goes when everything is closed.
+        // The folder has no owner any more when everything is closed, and when the node died of it.
         for _ in 0..300 {
             if crate::data_folder::DataFolder::owner(&folder).is_none() {
                 return Ok(());

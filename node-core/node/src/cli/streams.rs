@@ -38,16 +38,26 @@ impl PlayCommand {
 
 /// Opens a page in the person's browser, if there is a desktop. The address is printed in any case.
 fn open_page(page: &str) {
-    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let desktop = cfg!(target_os = "macos")
-        || std::env::var_os("DISPLAY").is_some()
-        || std::env::var_os("WAYLAND_DISPLAY").is_some();
-    if desktop {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let desktop = set("DISPLAY") || set("WAYLAND_DISPLAY");
+    if let Some((program, arguments)) = opener(std::env::consts::OS, desktop) {
         let quiet = std::process::Stdio::null;
-        let opened = std::process::Command::new(program).arg(page).stdout(quiet()).stderr(quiet()).spawn();
-        if let Err(error) = opened {
+        let mut opening = std::process::Command::new(program);
+        opening.args(arguments).arg(page).stdin(quiet()).stdout(quiet()).stderr(quiet());
+        if let Err(error) = opening.spawn() {
             eprintln!("No browser could be opened ({error}); open the page yourself.");
         }
+    }
+}
+
+/// The program of a system that opens a page given as its last argument. Others than macOS and Windows have one only where
+/// there is a `desktop`.
+fn opener(system: &str, desktop: bool) -> Option<(&'static str, &'static [&'static str])> {
+    match system {
+        "macos" => Some(("open", &[])),
+        // Not `start`, which reads the address as a command line.
+        "windows" => Some(("rundll32", &["url.dll,FileProtocolHandler"])),
+        _ => desktop.then_some(("xdg-open", &[])),
     }
 }
 
@@ -71,4 +81,18 @@ pub(super) fn list(place: &Place) -> anyhow::Result<()> {
             })
             .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_system_opens_pages_with_its_own_program() {
+        let program = |system, desktop| opener(system, desktop).map(|(program, _)| program);
+        assert_eq!(program("windows", false), Some("rundll32"));
+        assert_eq!(program("macos", false), Some("open"));
+        assert_eq!(program("linux", true), Some("xdg-open"));
+        assert_eq!(program("linux", false), None, "nobody sees it");
+    }
 }

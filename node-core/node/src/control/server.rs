@@ -138,12 +138,12 @@ async fn earnings(State(control): State<Control>, Query(query): Query<EarningsQu
 }
 
 async fn pause(State(control): State<Control>, request: Body<Pause>) -> Answer<Status> {
-    control.pause(body(request)?);
+    control.pause(body(request)?).await?;
     Ok(Json(control.status().await))
 }
 
 async fn resume(State(control): State<Control>) -> Answer<Status> {
-    control.resume();
+    control.resume().await?;
     Ok(Json(control.status().await))
 }
 

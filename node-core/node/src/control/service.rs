@@ -1,5 +1,8 @@
 //! What the control API does.
 
+mod earnings;
+mod status;
+
 use std::{sync::Arc, time::Duration};
 
 use edge_market::jobs::JobSide;
@@ -13,14 +16,12 @@ use super::{
     },
 };
 use crate::{
-    clock,
+    clock, database,
     node::{
         Parts,
         edge::{Edge, EdgeState},
     },
 };
-
-mod status;
 
 /// How long settling on request may take: some blocks.
 const SETTLE_WITHIN: Duration = Duration::from_secs(40);
@@ -45,26 +46,23 @@ impl Control {
 
     /// Jobs of a side with their payments, newest first, at most `limit` of them; the sums are over all.
     pub async fn earnings(&self, side: JobSide, limit: u32) -> Answer<Earnings> {
-        let database = &self.parts.database;
-        let kinds = database.job_totals(side).await.map_err(ControlError::internal)?;
-        let jobs = database.jobs(side, limit).await.map_err(ControlError::internal)?;
-        let (vouchers, transactions) = database.payment_counts(side).await.map_err(ControlError::internal)?;
-        let why_zero = match side {
-            JobSide::Provider if kinds.is_empty() => Some(status::why_nothing_earned(&self.parts)),
-            _ => None,
-        };
-        Ok(Earnings { side, kinds, jobs, vouchers, transactions, why_zero })
+        earnings::earnings(&self.parts, side, limit).await.map_err(ControlError::internal)
     }
 
-    /// Stops work for others, for a while or until resumed; workers are down within a second.
-    pub fn pause(&self, pause: Pause) {
+    /// Stops work for others, for a while or until resumed; workers are down within a second, and the node's own videos wait.
+    /// A pause outlives a restart.
+    pub async fn pause(&self, pause: Pause) -> Answer<()> {
         let until = pause.seconds.map(|seconds| clock::unix_seconds().saturating_add(seconds));
+        // First: that it cannot be kept is no reason to go on working now.
         self.parts.governor.pause(until);
+        let kept = self.parts.database.keep_pause(Some(database::Pause { until })).await;
+        kept.map_err(ControlError::internal)
     }
 
     /// Ends a pause.
-    pub fn resume(&self) {
+    pub async fn resume(&self) -> Answer<()> {
         self.parts.governor.resume();
+        self.parts.database.keep_pause(None).await.map_err(ControlError::internal)
     }
 
     /// Changes limits until the next start.
@@ -209,7 +207,7 @@ impl Control {
 
     /// Ends the node in good order.
     pub fn stop(&self) {
-        self.parts.stop.cancel();
+        self.parts.stop_wanted.cancel();
     }
 
     fn edge(&self) -> Answer<Edge> {

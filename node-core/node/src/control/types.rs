@@ -148,8 +148,31 @@ pub struct LimitsSection {
     pub upload_bytes_per_second: Option<u64>,
     /// Segments on disk.
     pub segments: StoreUsage,
-    /// Processor threads of a transcode; absent means half of them.
-    pub media_threads: Option<u32>,
+    /// What the files of streams, uploads and jobs take on disk.
+    pub disk: DiskSection,
+    /// The largest video that is taken to be transcoded.
+    pub source_bytes: u64,
+    /// Processor threads that work may take; absent means half of the processor for videos, and half for models.
+    pub cpu_threads: Option<u32>,
+    /// Processor threads of one transcode.
+    pub media_threads: u32,
+    /// Processor threads of models; absent leaves the number to the compute worker.
+    pub compute_threads: Option<u32>,
+    /// Memory for the weights of models, in MiB.
+    pub model_memory_mib: u64,
+}
+
+/// Bytes on disk that grow with work, measured every few seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSection {
+    /// All of the following.
+    pub used: u64,
+    /// Segments of streams, own and others'.
+    pub segments: u64,
+    /// Videos that creators uploaded to this node's gateway.
+    pub uploads: u64,
+    /// Files of jobs under way.
+    pub work: u64,
 }
 
 /// The APIs for creators and developers.
@@ -174,6 +197,8 @@ pub struct EarnedSection {
     pub owed: Wei,
     /// Delivered, and never paid.
     pub lost: Wei,
+    /// Signed, and not settled in time: it was worth less than a fee, or this node was away.
+    pub forgone: Wei,
     /// Why nothing was earned; absent when something was.
     pub why_zero: Option<String>,
 }
@@ -227,6 +252,8 @@ pub struct KindTotals {
     pub tokens: u64,
     /// Price times units, in TFuelWei.
     pub amount: Wei,
+    /// Why there is nothing, or not all of it; absent when there is nothing to explain.
+    pub note: Option<String>,
 }
 
 /// One job.
@@ -260,6 +287,8 @@ pub struct JobRow {
     pub tokens: u64,
     /// How its units are paid.
     pub payments: Vec<PaymentRow>,
+    /// Why it brought nothing, or not all of it; absent when there is nothing to explain.
+    pub note: Option<String>,
 }
 
 /// How some units of a job are paid.

@@ -192,7 +192,7 @@ fn totals(connection: &Connection, side: Side, kind: JobKind) -> Result<KindTota
     })?;
     let units = by_price.iter().map(|(_, units)| units).sum();
     let amount = by_price.iter().map(|(price, units)| price * *units).sum();
-    Ok(KindTotals { kind, jobs, failed, units, bytes, tokens, amount })
+    Ok(KindTotals { kind, jobs, failed, units, bytes, tokens, amount, note: None })
 }
 
 /// A job as people see it, with the payments of its units.
@@ -236,6 +236,7 @@ fn shown(connection: &Connection, job: JobRecord) -> Result<JobRow, DatabaseErro
         bytes: job.bytes,
         tokens: job.tokens,
         payments,
+        note: None,
     })
 }
 

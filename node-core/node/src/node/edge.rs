@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     money::Money,
     sharing::Sharing,
-    work::{GovernorDoor, Shelf, crew_door, work_folder},
+    work::{GovernorDoor, Shelf, crew_door, own_door, work_folder},
 };
 use crate::{
     chain::NodeChain,
@@ -131,10 +131,11 @@ impl Edge {
             dialer: Arc::new(mesh.clone()),
             offers: offers.clone(),
             standing: standing.clone(),
-            judge: Arc::new(WorkerJudge::new(crew_door(&parts.crew))),
+            judge: Arc::new(WorkerJudge::new(own_door(&parts.crew))),
             jobs: jobs.clone(),
             settings: RequesterSettings {
-                max_running: parts.settings.gateway.running.max(1),
+                // A video keeps its turn as long as it is made; calls to models have theirs besides.
+                max_running: parts.settings.gateway.running + super::gateway::VIDEOS_AT_ONCE,
                 ..RequesterSettings::default()
             },
             clock: clock.clone(),
@@ -157,8 +158,9 @@ impl Edge {
                 services: offered,
                 work_folder: work_folder(&parts.work, "provider"),
                 settings: ProviderSettings {
+                    max_source_bytes: parts.settings.limits.source_bytes,
                     encoder: parts.settings.workers.encoder,
-                    encoder_threads: Some(media_threads(&parts.settings)),
+                    encoder_threads: Some(parts.settings.media_threads()),
                     ..ProviderSettings::default()
                 },
                 clock,
@@ -324,17 +326,16 @@ fn capabilities(crew: &Crew) -> Vec<WorkerCapabilities> {
 /// The prices of what the settings offer and the workers can do. Which model is for chats and which for embeddings is the
 /// registry's to say; a model that it does not know is not offered.
 fn service_prices(settings: &Settings, capabilities: &[WorkerCapabilities]) -> Vec<ServicePrice> {
-    let offered = |kind: JobKind| settings.offer.places.get(&kind).is_some_and(|places| *places > 0);
     let price = |kind: JobKind| settings.offer.price(kind).wei().clone();
     let mut services = Vec::new();
     for kind in [JobKind::Relay, JobKind::Transcode] {
-        if offered(kind) {
+        if settings.offers(kind) {
             services.push(ServicePrice { kind, model: None, price: price(kind) });
         }
     }
     for id in capabilities.iter().flat_map(|can| &can.models) {
         if let Some(model) = super::models::find(id)
-            && offered(model.kind)
+            && settings.offers(model.kind)
         {
             services.push(ServicePrice {
                 kind: model.kind,
@@ -344,12 +345,6 @@ fn service_prices(settings: &Settings, capabilities: &[WorkerCapabilities]) -> V
         }
     }
     services
-}
-
-/// Threads of one transcode: what the settings say, or half of the processor.
-pub(crate) fn media_threads(settings: &Settings) -> u32 {
-    let half = || std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
-    settings.limits.media_threads.unwrap_or_else(|| u32::try_from(half()).unwrap_or(1))
 }
 
 fn mesh_config(parts: &EdgeParts, stop: &CancellationToken) -> anyhow::Result<MeshConfig> {

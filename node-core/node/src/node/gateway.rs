@@ -19,6 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::edge::{Edge, EdgeParts, EdgeState};
 use crate::database::Database;
 
+/// Videos that are made at one time.
+pub(super) const VIDEOS_AT_ONCE: usize = 2;
+
 /// The gateway as the rest of the node sees it.
 #[derive(Clone)]
 pub(crate) struct GatewayDoor {
@@ -62,6 +65,7 @@ pub(super) async fn start(
             waiting: settings.waiting,
             ..QueueLimits::default()
         },
+        videos_at_once: VIDEOS_AT_ONCE,
         daily_limit: Some(parts.settings.payments.daily_limit.wei().clone()),
         ..GatewayConfig::new(&url, uploads)
     };
@@ -140,6 +144,7 @@ fn backend_error(error: RequestError, limit: &Wei) -> BackendError {
 fn worker_error(error: JobError) -> BackendError {
     match error.code {
         JobErrorCode::BadInput => BackendError::BadOrder(error.message),
+        JobErrorCode::Busy | JobErrorCode::Cancelled => BackendError::Later(error.message),
         _ => BackendError::Failed(error.message),
     }
 }

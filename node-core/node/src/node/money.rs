@@ -48,8 +48,7 @@ impl Money {
         })
         .context("the record of what this node pays cannot be read")?;
         let store = Arc::new(PayeeBooks(database.clone()));
-        let offers =
-            JobKind::ALL.into_iter().any(|kind| settings.offer.places.get(&kind).is_some_and(|n| *n > 0));
+        let offers = JobKind::ALL.into_iter().any(|kind| settings.offers(kind));
         let earned_before =
             store.load().context("the record of what this node earned cannot be read")?.resource.is_some();
         let payee = match offers || earned_before {

@@ -6,13 +6,12 @@ use edge_jobs::{ComputeDevice, JobKind};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Worker, WorkerProgram, find_program};
-use crate::{
-    governor::{Governor, Halt},
-    settings::Settings,
-};
+use crate::{governor::Governor, settings::Settings};
 
 /// Added to a worker's nice value.
 const NICENESS: i32 = 10;
+/// Tasks of the node itself that the media worker does beside those of others: files are looked into, ladders checked.
+const OWN_TASKS: usize = 4;
 
 /// The workers of a node. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -26,23 +25,26 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts what the settings need. Models lie in `models` unless the settings name another folder.
-    pub fn start(settings: &Settings, models: &Path) -> Self {
-        let offered = |kind| settings.offer.places.get(&kind).copied().unwrap_or(0);
+    /// Employs what the settings need; the processes run unless the governor lets the machine rest. Models lie in `models`
+    /// unless the settings name another folder.
+    pub fn start(settings: &Settings, models: &Path, governor: &Governor) -> Self {
+        let places = settings.places();
+        let offered = |kind| places.get(&kind).copied().unwrap_or(0);
         let mut crew = Self::default();
         // A creator checks what others transcoded for it.
         if settings.gateway.enabled || offered(JobKind::Transcode) > 0 {
-            let tasks = offered(JobKind::Transcode) + 4;
+            let tasks = offered(JobKind::Transcode) + OWN_TASKS;
             let arguments = vec!["--max-tasks".into(), tasks.to_string()];
-            crew.media = crew.employ("media", "thetis-media", settings.workers.media.as_deref(), arguments);
+            let chosen = settings.workers.media.as_deref();
+            crew.media = crew.employ("media", "thetis-media", chosen, arguments, governor);
         }
         let places = offered(JobKind::Chat) + offered(JobKind::Embeddings);
         let models = settings.workers.models.clone().unwrap_or_else(|| models.to_path_buf());
         // A gateway that has models does a part of the work again, to see whether providers lie.
         if places > 0 || (settings.gateway.enabled && models.is_dir()) {
             let arguments = compute_arguments(settings, models, places.max(1));
-            crew.compute =
-                crew.employ("compute", "thetis-compute", settings.workers.compute.as_deref(), arguments);
+            let chosen = settings.workers.compute.as_deref();
+            crew.compute = crew.employ("compute", "thetis-compute", chosen, arguments, governor);
         }
         crew
     }
@@ -53,6 +55,7 @@ impl Crew {
         program: &str,
         chosen: Option<&Path>,
         arguments: Vec<String>,
+        governor: &Governor,
     ) -> Option<Worker> {
         let Some(path) = find_program(chosen, program) else {
             let place = chosen
@@ -61,25 +64,22 @@ impl Crew {
             self.missing.push((name, format!("{program} was not found: looked {place}")));
             return None;
         };
-        Some(Worker::start(WorkerProgram { name, path, arguments, niceness: NICENESS }))
+        let wanted = !*governor.rests().borrow();
+        Some(Worker::start(WorkerProgram { name, path, arguments, niceness: NICENESS }, wanted))
     }
 
-    /// Takes the workers down within the moment that the governor halts work, and up again when it does not.
+    /// Takes the workers down within the moment that the governor lets the machine rest, and up again when it does not.
     pub fn follow(&self, governor: &Governor, tasks: &TaskTracker, stop: CancellationToken) {
         let crew = self.clone();
-        let mut halted = governor.halted();
+        let mut rests = governor.rests();
         tasks.spawn(async move {
             loop {
-                let down = match &*halted.borrow_and_update() {
-                    // Without its key the node takes no work, so the workers idle; the owner's own videos may go on later.
-                    None | Some(Halt::WalletLocked) => false,
-                    Some(Halt::Paused { .. } | Halt::Schedule | Halt::Stopping) => true,
-                };
+                let rest = *rests.borrow_and_update();
                 for worker in crew.media.iter().chain(&crew.compute) {
-                    if down { worker.stop() } else { worker.resume() }
+                    if rest { worker.stop() } else { worker.resume() }
                 }
                 tokio::select! {
-                    changed = halted.changed() => if changed.is_err() { return },
+                    changed = rests.changed() => if changed.is_err() { return },
                     () = stop.cancelled() => return,
                 }
             }
@@ -94,12 +94,18 @@ fn compute_arguments(settings: &Settings, models: PathBuf, places: usize) -> Vec
         ComputeDevice::SoftwareGpu => "software-gpu",
         ComputeDevice::Cpu => "cpu",
     };
-    vec![
+    let mut arguments = vec![
         "--models".into(),
         models.to_string_lossy().into_owned(),
         "--device".into(),
         device.into(),
         "--running".into(),
         places.to_string(),
-    ]
+        "--memory-mib".into(),
+        settings.limits.model_memory_mib.to_string(),
+    ];
+    if let Some(threads) = settings.compute_threads() {
+        arguments.extend(["--threads".into(), threads.to_string()]);
+    }
+    arguments
 }

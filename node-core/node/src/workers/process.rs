@@ -1,4 +1,9 @@
 //! One worker process and the task that owns it.
+//!
+//! The owner never waits for the process: commands are written by a task of their own and events are read by another, so
+//! that a program that hangs, or whose driver does, is killed all the same when the node says so.
+
+mod streams;
 
 use std::{
     collections::HashMap,
@@ -6,27 +11,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge_jobs::{
-    Command, Event, JobError, JobErrorCode, JobId, Task, WorkerCapabilities, read_frame_async,
-    write_frame_async,
-};
+use edge_jobs::{Command, Event, JobError, JobErrorCode, JobId, Task, WorkerCapabilities, encode_frame};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin},
+    process::Child,
     sync::{mpsc, watch},
 };
 use tracing::{debug, info, warn};
 
 use super::{BackOff, WorkerProgram};
+use streams::{CommandWriter, keep_log, read_events};
 
 /// Events of one job that may wait for their reader. A reader that falls further behind loses the job, not the worker.
 const EVENTS_PER_JOB: usize = 1_024;
+/// With fewer free places than this, news of progress are left out: the next one says the same and more.
+const EVENTS_KEPT_FREE: usize = EVENTS_PER_JOB / 2;
 /// Requests to the owner task that may wait.
 const REQUESTS: usize = 64;
-/// Frames from the worker that may wait.
-const FRAMES: usize = 64;
-/// Longest line of a worker's log that is kept.
-const LOG_LINE: usize = 2_000;
+/// How long a process may take to do what takes it no time: to read a command, to end a cancelled job, to be dead when it
+/// was killed. One that takes longer hangs.
+const PROMPTLY: Duration = Duration::from_secs(5);
+/// How long the exit status of a process that closed its output is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A worker: cheap to clone, all clones are one process.
 #[derive(Clone, Debug)]
@@ -67,9 +72,19 @@ pub enum WorkerError {
 #[derive(Debug)]
 pub struct Running {
     job: JobId,
-    events: mpsc::Receiver<Event>,
+    told: mpsc::Receiver<Told>,
     requests: mpsc::Sender<Request>,
     ended: bool,
+    process_ended: bool,
+}
+
+/// What the owner tells whoever waits for a job.
+#[derive(Debug)]
+enum Told {
+    /// An event of the worker.
+    Event(Event),
+    /// The job's process is gone, and the job with it.
+    ProcessEnded(JobError),
 }
 
 impl Running {
@@ -78,12 +93,24 @@ impl Running {
         if self.ended {
             return None;
         }
-        let event = self.events.recv().await.unwrap_or_else(|| Event::Failed {
-            job: self.job,
-            error: JobError::new(JobErrorCode::Internal, "the worker ended before the job did"),
-        });
+        let event = match self.told.recv().await {
+            Some(Told::Event(event)) => event,
+            gone => {
+                self.process_ended = true;
+                let error = match gone {
+                    Some(Told::ProcessEnded(error)) => error,
+                    _ => JobError::new(JobErrorCode::Internal, "the worker ended before the job did"),
+                };
+                Event::Failed { job: self.job, error }
+            }
+        };
         self.ended = event.is_last();
         Some(event)
+    }
+
+    /// Whether the last event came because the process ended, killed or by itself, and not from the job.
+    pub fn process_ended(&self) -> bool {
+        self.process_ended
     }
 }
 
@@ -97,18 +124,26 @@ impl Drop for Running {
 }
 
 enum Request {
-    Start { job: JobId, task: Task, events: mpsc::Sender<Event> },
+    Start { job: JobId, task: Task, reader: mpsc::Sender<Told> },
     Cancel(JobId),
 }
 
 impl Worker {
-    /// Starts the owner task; the process follows at once. It ends when the last clone is gone.
-    pub fn start(program: WorkerProgram) -> Self {
+    /// Starts the owner task; the process follows at once if it is `wanted`, else with [`Worker::resume`]. It ends when the
+    /// last clone is gone.
+    pub fn start(program: WorkerProgram, wanted: bool) -> Self {
         let (requests, inbox) = mpsc::channel(REQUESTS);
-        let (state_sender, state) = watch::channel(WorkerState::Starting);
-        let wanted = watch::Sender::new(true);
-        let owner =
-            Owner { program, inbox, wanted: wanted.subscribe(), state: state_sender, jobs: HashMap::new() };
+        let first = if wanted { WorkerState::Starting } else { WorkerState::Stopped };
+        let (state_sender, state) = watch::channel(first);
+        let wanted = watch::Sender::new(wanted);
+        let owner = Owner {
+            program,
+            inbox,
+            wanted: wanted.subscribe(),
+            state: state_sender,
+            jobs: HashMap::new(),
+            cancelled: HashMap::new(),
+        };
         tokio::spawn(owner.run());
         Self { requests, wanted, state }
     }
@@ -118,14 +153,29 @@ impl Worker {
         self.state.clone()
     }
 
+    /// Waits until it takes jobs, for at most `patience`.
+    ///
+    /// # Errors
+    /// [`WorkerError::NotRunning`] when it does not by then.
+    pub async fn ready(&self, patience: Duration) -> Result<(), WorkerError> {
+        let mut state = self.state();
+        let ready = state.wait_for(|state| matches!(state, WorkerState::Ready(_)));
+        match tokio::time::timeout(patience, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(WorkerError::Ended),
+            Err(_) => Err(WorkerError::NotRunning),
+        }
+    }
+
     /// Starts a job.
     pub async fn run(&self, job: JobId, task: Task) -> Result<Running, WorkerError> {
         if !matches!(*self.state.borrow(), WorkerState::Ready(_)) {
             return Err(WorkerError::NotRunning);
         }
-        let (events, receiver) = mpsc::channel(EVENTS_PER_JOB);
-        self.requests.send(Request::Start { job, task, events }).await.map_err(|_| WorkerError::Ended)?;
-        Ok(Running { job, events: receiver, requests: self.requests.clone(), ended: false })
+        let (reader, told) = mpsc::channel(EVENTS_PER_JOB);
+        self.requests.send(Request::Start { job, task, reader }).await.map_err(|_| WorkerError::Ended)?;
+        let requests = self.requests.clone();
+        Ok(Running { job, told, requests, ended: false, process_ended: false })
     }
 
     /// Kills the process, and with it every job, and keeps it down until [`Worker::resume`].
@@ -144,7 +194,9 @@ struct Owner {
     inbox: mpsc::Receiver<Request>,
     wanted: watch::Receiver<bool>,
     state: watch::Sender<WorkerState>,
-    jobs: HashMap<JobId, mpsc::Sender<Event>>,
+    jobs: HashMap<JobId, mpsc::Sender<Told>>,
+    /// Jobs that the worker was told to stop and has not said the last word about, with the time by which it has to.
+    cancelled: HashMap<JobId, Instant>,
 }
 
 /// Why one life of the process ended.
@@ -165,21 +217,12 @@ impl Owner {
                 return;
             }
             let born = Instant::now();
-            let end = self.live().await;
-            self.fail_all(match &end {
-                End::Died(why) => JobError::new(
-                    JobErrorCode::Internal,
-                    format!("the {} worker died: {why}", self.program.name),
-                ),
-                _ => JobError::new(JobErrorCode::Cancelled, "the node stopped its worker"),
-            });
-            match end {
+            match self.live().await {
                 End::Abandoned => return,
                 End::Unwanted => {}
                 End::Died(why) => {
                     let pause = back_off.after(born.elapsed());
                     warn!(worker = self.program.name, %why, pause_s = pause.as_secs(), "worker died; it is started again");
-                    self.state.send_replace(WorkerState::Restarting { why });
                     if !self.rest(pause).await {
                         return;
                     }
@@ -220,54 +263,85 @@ impl Owner {
     /// One life of the process, from its start to its end.
     async fn live(&mut self) -> End {
         self.state.send_replace(WorkerState::Starting);
-        let (mut child, mut input, mut frames) = match self.spawn() {
+        let (mut child, mut writer, mut events) = match self.spawn() {
             Ok(parts) => parts,
             Err(error) => {
-                return End::Died(format!("{} cannot be started: {error}", self.program.path.display()));
+                let end = End::Died(format!("{} cannot be started: {error}", self.program.path.display()));
+                self.take_leave(&end);
+                return end;
             }
         };
-        let end = loop {
-            tokio::select! {
-                biased;
-                changed = self.wanted.changed() => match changed {
-                    Err(_) => break End::Abandoned,
-                    Ok(()) if !*self.wanted.borrow() => break End::Unwanted,
-                    Ok(()) => {}
-                },
-                frame = frames.recv() => match frame {
-                    Some(Ok(event)) => if let Some(cancel) = self.deliver(event)
-                        && let Err(error) = write_frame_async(&mut input, &cancel).await {
-                            break End::Died(error.to_string());
-                        },
-                    Some(Err(why)) => break End::Died(why),
-                    None => break End::Died(match child.wait().await {
-                        Ok(status) => status.to_string(),
-                        Err(error) => error.to_string(),
-                    }),
-                },
-                request = self.inbox.recv() => {
-                    let command = match request {
-                        None => break End::Abandoned,
-                        Some(Request::Cancel(job)) if self.jobs.remove(&job).is_none() => continue,
-                        Some(Request::Cancel(job)) => Command::Cancel { job },
-                        Some(Request::Start { job, task, events }) => {
-                            self.jobs.insert(job, events);
-                            Command::Start { job, task }
-                        }
-                    };
-                    if let Err(error) = write_frame_async(&mut input, &command).await {
-                        break End::Died(error.to_string());
-                    }
-                }
-            }
-        };
-        // Killing is right even in good order: a driver that hangs would not listen.
+        let end = self.lead(&mut child, &mut writer, &mut events).await;
+        // Killing is right even in good order: a driver that hangs would not listen. Who waits for a job is told before the
+        // system is waited for, which cannot end a process that is deep in a driver.
         let _ = child.start_kill();
-        let _ = child.wait().await;
+        self.take_leave(&end);
+        if tokio::time::timeout(PROMPTLY, child.wait()).await.is_err() {
+            warn!(
+                worker = self.program.name,
+                pid = child.id(),
+                "the killed worker does not end; a driver holds it"
+            );
+        }
         end
     }
 
-    fn spawn(&self) -> std::io::Result<(Child, ChildStdin, mpsc::Receiver<Result<Event, String>>)> {
+    /// Passes commands and events on until the process has to end.
+    async fn lead(
+        &mut self,
+        child: &mut Child,
+        writer: &mut CommandWriter,
+        events: &mut mpsc::Receiver<Result<Event, String>>,
+    ) -> End {
+        loop {
+            let overdue = self.cancelled.values().min().map(|by| (*by).into());
+            let died = tokio::select! {
+                changed = self.wanted.changed() => match changed {
+                    Err(_) => return End::Abandoned,
+                    Ok(()) if !*self.wanted.borrow() => return End::Unwanted,
+                    Ok(()) => continue,
+                },
+                why = writer.ended() => why,
+                event = events.recv() => match event {
+                    Some(Ok(event)) => match self.deliver(event) {
+                        Some(job) => match self.cancel(job, writer) {
+                            Ok(()) => continue,
+                            Err(why) => why,
+                        },
+                        None => continue,
+                    },
+                    Some(Err(why)) => why,
+                    None => tokio::select! {
+                        status = tokio::time::timeout(LAST_WORDS, child.wait()) => match status {
+                            Ok(Ok(status)) => status.to_string(),
+                            Ok(Err(error)) => error.to_string(),
+                            Err(_) => "it closed its output".into(),
+                        },
+                        unwanted = self.wanted.wait_for(|wanted| !wanted) => match unwanted {
+                            Ok(_) => return End::Unwanted,
+                            Err(_) => return End::Abandoned,
+                        },
+                    },
+                },
+                () = sleep_until(overdue) => "it does not end a job that was cancelled".into(),
+                request = self.inbox.recv(), if writer.has_room() => match request {
+                    None => return End::Abandoned,
+                    Some(Request::Cancel(job)) if !self.jobs.contains_key(&job) => continue,
+                    Some(Request::Cancel(job)) => match self.cancel(job, writer) {
+                        Ok(()) => continue,
+                        Err(why) => why,
+                    },
+                    Some(Request::Start { job, task, reader }) => match self.give(job, task, reader, writer) {
+                        Ok(()) => continue,
+                        Err(why) => why,
+                    },
+                },
+            };
+            return End::Died(died);
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<(Child, CommandWriter, mpsc::Receiver<Result<Event, String>>)> {
         let mut child = tokio::process::Command::new(&self.program.path)
             .args(&self.program.arguments)
             .stdin(Stdio::piped())
@@ -277,55 +351,83 @@ impl Owner {
             .spawn()?;
         let missing = || std::io::Error::other("the worker has no standard streams");
         let input = child.stdin.take().ok_or_else(missing)?;
-        let mut output = child.stdout.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
         let log = child.stderr.take().ok_or_else(missing)?;
         yield_to_others(&child, self.program.niceness);
         info!(worker = self.program.name, pid = child.id(), "worker started");
-        let name = self.program.name;
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(log).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                debug!(worker = name, "{}", line.chars().take(LOG_LINE).collect::<String>());
-            }
-        });
-        // Reading a frame is not safe to cancel, so a task of its own does it.
-        let (sender, frames) = mpsc::channel(FRAMES);
-        tokio::spawn(async move {
-            loop {
-                let frame = match read_frame_async::<Event>(&mut output).await {
-                    Ok(Some(event)) => Ok(event),
-                    Ok(None) => return,
-                    Err(error) => Err(error.to_string()),
-                };
-                let broken = frame.is_err();
-                if sender.send(frame).await.is_err() || broken {
-                    return;
-                }
-            }
-        });
-        Ok((child, input, frames))
+        keep_log(log, self.program.name);
+        Ok((child, CommandWriter::start(input, PROMPTLY), read_events(output)))
     }
 
-    /// Hands an event to its job. A job whose reader is gone or stuck is cancelled: the command to send is returned.
-    fn deliver(&mut self, event: Event) -> Option<Command> {
+    /// Gives a task to the process.
+    fn give(
+        &mut self,
+        job: JobId,
+        task: Task,
+        reader: mpsc::Sender<Told>,
+        writer: &CommandWriter,
+    ) -> Result<(), String> {
+        match encode_frame(&Command::Start { job, task }) {
+            Ok(frame) => {
+                self.jobs.insert(job, reader);
+                writer.write(frame)
+            }
+            // The order is too large to be told; that is no fault of the worker.
+            Err(error) => {
+                let error = JobError::new(JobErrorCode::BadInput, error.to_string());
+                let _ = reader.try_send(Told::Event(Event::Failed { job, error }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the process to stop a job, and remembers until when it has to have said the last word about it.
+    fn cancel(&mut self, job: JobId, writer: &CommandWriter) -> Result<(), String> {
+        self.jobs.remove(&job);
+        self.cancelled.insert(job, Instant::now() + PROMPTLY);
+        writer.write(encode_frame(&Command::Cancel { job }).map_err(|error| error.to_string())?)
+    }
+
+    /// Hands an event to its job. A job whose reader is gone or stuck is to be cancelled: it is returned.
+    fn deliver(&mut self, event: Event) -> Option<JobId> {
         if let Event::Ready { capabilities } = event {
             info!(worker = self.program.name, ?capabilities, "worker ready");
             self.state.send_replace(WorkerState::Ready(capabilities));
             return None;
         }
-        let job = event.job()?;
-        let last = event.is_last();
-        let events = self.jobs.get(&job)?;
-        let delivered = events.try_send(event).is_ok();
-        if last || !delivered {
+        let (job, last) = (event.job()?, event.is_last());
+        if last {
+            self.cancelled.remove(&job);
+        }
+        let reader = self.jobs.get(&job)?;
+        if matches!(event, Event::Progress { .. })
+            && !reader.is_closed()
+            && reader.capacity() < EVENTS_KEPT_FREE
+        {
+            return None;
+        }
+        let delivered = reader.try_send(Told::Event(event)).is_ok();
+        if last {
             self.jobs.remove(&job);
         }
-        (!delivered && !last).then_some(Command::Cancel { job })
+        (!delivered && !last).then_some(job)
     }
 
-    fn fail_all(&mut self, error: JobError) {
-        for (job, events) in self.jobs.drain() {
-            let _ = events.try_send(Event::Failed { job, error: error.clone() });
+    /// Says that the process is gone, also to whoever waits for a job.
+    fn take_leave(&mut self, end: &End) {
+        let error = match end {
+            End::Died(why) => {
+                self.state.send_replace(WorkerState::Restarting { why: why.clone() });
+                JobError::new(JobErrorCode::Internal, format!("the {} worker died: {why}", self.program.name))
+            }
+            End::Unwanted | End::Abandoned => {
+                self.state.send_replace(WorkerState::Stopped);
+                JobError::new(JobErrorCode::Cancelled, "the node stopped its worker")
+            }
+        };
+        self.cancelled.clear();
+        for reader in self.jobs.drain().map(|(_, reader)| reader) {
+            let _ = reader.try_send(Told::ProcessEnded(error.clone()));
         }
         // What was asked while the process went down fails alike.
         while let Ok(request) = self.inbox.try_recv() {
@@ -334,13 +436,21 @@ impl Owner {
     }
 }
 
+/// Sleeps until a moment; for ever without one.
+async fn sleep_until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn refuse(request: Request) {
     fail(request, JobError::new(JobErrorCode::Busy, "the worker does not run"));
 }
 
 fn fail(request: Request, error: JobError) {
-    if let Request::Start { job, events, .. } = request {
-        let _ = events.try_send(Event::Failed { job, error });
+    if let Request::Start { reader, .. } = request {
+        let _ = reader.try_send(Told::ProcessEnded(error));
     }
 }
 
@@ -358,126 +468,4 @@ fn yield_to_others(child: &Child, niceness: i32) {
 fn yield_to_others(_child: &Child, _niceness: i32) {}
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use edge_jobs::EmbeddingsOrder;
-
-    use super::*;
-
-    /// A worker in a few lines of Python, so that the protocol is spoken by another program than ours.
-    const PROGRAM: &str = r#"
-import json, os, struct, sys, time
-def send(event):
-    body = json.dumps(event).encode()
-    sys.stdout.buffer.write(struct.pack(">I", len(body)) + body)
-    sys.stdout.buffer.flush()
-send({"event": "ready", "capabilities": {"version": "1", "encoders": [], "models": ["m"], "device": None, "gpu": False}})
-while True:
-    head = sys.stdin.buffer.read(4)
-    if len(head) < 4: break
-    command = json.loads(sys.stdin.buffer.read(struct.unpack(">I", head)[0]))
-    if command["command"] == "start":
-        job, text = command["job"], command["task"]["inputs"][0]
-        if text == "die": os._exit(3)
-        if text == "garbage": sys.stdout.buffer.write(b"\xff\xff\xff\xff"); sys.stdout.buffer.flush(); time.sleep(60)
-        if text == "wait": continue
-        send({"event": "embedded", "job": job, "vectors": [[float(os.nice(0))]], "prompt_tokens": 1})
-    elif command["command"] == "cancel":
-        send({"event": "failed", "job": command["job"], "error": {"code": "cancelled", "message": "cancelled"}})
-"#;
-
-    fn worker() -> Worker {
-        Worker::start(WorkerProgram {
-            name: "test",
-            path: PathBuf::from("/usr/bin/env"),
-            arguments: vec!["python3".into(), "-c".into(), PROGRAM.into()],
-            niceness: 7,
-        })
-    }
-
-    async fn ready(worker: &Worker) {
-        let mut state = worker.state();
-        let ready = state.wait_for(|state| matches!(state, WorkerState::Ready(_)));
-        tokio::time::timeout(Duration::from_secs(20), ready).await.unwrap().unwrap();
-    }
-
-    fn task(text: &str) -> Task {
-        Task::Embeddings(EmbeddingsOrder { model: "m".into(), inputs: vec![text.into()] })
-    }
-
-    async fn last_event(running: &mut Running) -> Event {
-        let mut last = None;
-        while let Some(event) = running.next().await {
-            last = Some(event);
-        }
-        last.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_job_runs_at_low_priority_and_ends_with_its_result() {
-        let worker = worker();
-        ready(&worker).await;
-        let mut running = worker.run(JobId::random(), task("hello")).await.unwrap();
-        let Event::Embedded { vectors, .. } = last_event(&mut running).await else { panic!("no result") };
-        assert_eq!(vectors, [[7.0]], "the nice value that the worker sees");
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_dies_fails_its_jobs_and_comes_back() {
-        let worker = worker();
-        for deadly in ["die", "garbage"] {
-            ready(&worker).await;
-            let mut waiting = worker.run(JobId::random(), task("wait")).await.unwrap();
-            let _deadly = worker.run(JobId::random(), task(deadly)).await.unwrap();
-            let Event::Failed { error, .. } = last_event(&mut waiting).await else { panic!("no failure") };
-            assert_eq!(error.code, JobErrorCode::Internal, "{deadly}");
-            let mut state = worker.state();
-            state.wait_for(|state| !matches!(state, WorkerState::Ready(_))).await.unwrap();
-        }
-        ready(&worker).await;
-        let mut running = worker.run(JobId::random(), task("again")).await.unwrap();
-        assert!(matches!(last_event(&mut running).await, Event::Embedded { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_stop_kills_within_a_second_and_jobs_are_refused_until_resumed() {
-        let worker = worker();
-        ready(&worker).await;
-        let mut running = worker.run(JobId::random(), task("wait")).await.unwrap();
-        let asked = Instant::now();
-        worker.stop();
-        let Event::Failed { error, .. } = last_event(&mut running).await else { panic!("no failure") };
-        assert_eq!(error.code, JobErrorCode::Cancelled);
-        let mut state = worker.state();
-        state.wait_for(|state| *state == WorkerState::Stopped).await.unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
-        assert_eq!(worker.run(JobId::random(), task("no")).await.unwrap_err(), WorkerError::NotRunning);
-        worker.resume();
-        ready(&worker).await;
-    }
-
-    #[tokio::test]
-    async fn a_dropped_job_is_cancelled_and_others_go_on() {
-        let worker = worker();
-        ready(&worker).await;
-        drop(worker.run(JobId::random(), task("wait")).await.unwrap());
-        let mut running = worker.run(JobId::random(), task("hello")).await.unwrap();
-        assert!(matches!(last_event(&mut running).await, Event::Embedded { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_program_that_is_not_there_is_said_so() {
-        let program = WorkerProgram {
-            name: "test",
-            path: "/nonexistent/worker".into(),
-            arguments: vec![],
-            niceness: 0,
-        };
-        let worker = Worker::start(program);
-        let mut state = worker.state();
-        let state = state.wait_for(|state| matches!(state, WorkerState::Restarting { .. })).await.unwrap();
-        let WorkerState::Restarting { why } = &*state else { panic!("{state:?}") };
-        assert!(why.contains("/nonexistent/worker"), "{why}");
-    }
-}
+mod tests;

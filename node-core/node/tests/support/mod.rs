@@ -57,6 +57,14 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The text that a command prints.
+    pub fn text(&self, arguments: &[&str]) -> String {
+        let output = self.thetis().args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "thetis {arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// What a command that must fail says.
     pub fn refusal(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
@@ -103,6 +111,11 @@ impl Daemon {
         let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         child.wait().unwrap().success()
+    }
+
+    /// Waits for an end that was asked for in another way; gives whether it was a good one.
+    pub fn ended(&mut self) -> bool {
+        self.child.take().unwrap().wait().unwrap().success()
     }
 
     fn thetis(&self) -> Command {

@@ -1,9 +1,12 @@
 //! The node in figures and plain words.
 
 use edge_jobs::JobKind;
+use edge_market::payee::Earnings;
 use edge_mesh::NatState;
 
+use super::earnings;
 use crate::{
+    clock,
     control::types::{
         ChainSection, EarnedSection, GatewaySection, KindSection, LimitsSection, NodeSection, OverlaySection,
         PeerSection, SpentSection, Status, WalletSection, WorkSection, WorkerSection,
@@ -36,14 +39,7 @@ pub(super) async fn status(parts: &Parts) -> Status {
         chain: chain(parts),
         overlay: edge.as_ref().map(overlay),
         workers: workers(parts),
-        limits: LimitsSection {
-            upload_bytes_per_second: match &edge {
-                Some(edge) => edge.mesh.upload_limit().get(),
-                None => parts.settings.limits.upload_bytes_per_second,
-            },
-            segments: parts.segments.usage(),
-            media_threads: parts.settings.limits.media_threads,
-        },
+        limits: limits(parts, edge.as_ref()),
         gateway: parts.gateway.as_ref().map(|door| GatewaySection {
             url: door.url.clone(),
             running: door.admission.running(),
@@ -55,7 +51,30 @@ pub(super) async fn status(parts: &Parts) -> Status {
     }
 }
 
-/// Why nothing was earned, from the most basic reason on.
+fn limits(parts: &Parts, edge: Option<&Edge>) -> LimitsSection {
+    let limits = &parts.settings.limits;
+    LimitsSection {
+        upload_bytes_per_second: match edge {
+            Some(edge) => edge.mesh.upload_limit().get(),
+            None => limits.upload_bytes_per_second,
+        },
+        segments: parts.segments.usage(),
+        disk: parts.disk.section(),
+        source_bytes: limits.source_bytes,
+        cpu_threads: limits.cpu_threads,
+        media_threads: parts.settings.media_threads(),
+        compute_threads: parts.settings.compute_threads(),
+        model_memory_mib: limits.model_memory_mib,
+    }
+}
+
+/// Why a kind of work is not offered or done; `None` while it is.
+pub(super) fn why_none(parts: &Parts, kind: JobKind) -> Option<String> {
+    let halt = parts.governor.halted().borrow().clone();
+    kind_section(parts, kind, halt.as_ref()).why_none
+}
+
+/// Why nobody has asked for work, from the most basic reason on.
 pub(super) fn why_nothing_earned(parts: &Parts) -> String {
     let kinds = work(parts).kinds;
     let chosen: Vec<_> = kinds.iter().filter(|kind| kind.places > 0).collect();
@@ -80,7 +99,7 @@ fn work(parts: &Parts) -> WorkSection {
 
 fn summary(kinds: &[KindSection], halt: Option<&Halt>) -> String {
     if let Some(halt) = halt {
-        return sentence(&halt.to_string());
+        return sentence(&halt_words(halt));
     }
     let running: Vec<String> = kinds
         .iter()
@@ -106,6 +125,14 @@ fn summary(kinds: &[KindSection], halt: Option<&Halt>) -> String {
     }
 }
 
+/// Why no work is taken, with the end of it where one is known.
+fn halt_words(halt: &Halt) -> String {
+    match halt {
+        Halt::Paused { until: Some(until) } => format!("paused until {}", clock::local_text(*until)),
+        other => other.to_string(),
+    }
+}
+
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -116,9 +143,7 @@ fn kind_section(parts: &Parts, kind: JobKind, halt: Option<&Halt>) -> KindSectio
     let why_none = if places == 0 {
         Some("not chosen: no places under offer.places in the settings".to_owned())
     } else {
-        halt.map(ToString::to_string)
-            .or_else(|| why_not_worked(parts, kind))
-            .or_else(|| why_not_offered(parts, kind))
+        halt.map(halt_words).or_else(|| why_not_worked(parts, kind)).or_else(|| why_not_offered(parts, kind))
     };
     let price = parts.settings.offer.price(kind).wei().clone();
     KindSection { kind, places, running: places.saturating_sub(free), price, why_none }
@@ -251,12 +276,14 @@ async fn money(parts: &Parts) -> (EarnedSection, SpentSection) {
         Some(payee) => match payee.earnings().await {
             Ok(earned) => {
                 let nothing = earned.settled.is_zero() && earned.signed.is_zero() && earned.owed.is_zero();
+                let why_zero = if nothing { why_nothing_came_in(parts, &earned).await } else { None };
                 EarnedSection {
                     settled: earned.settled,
                     signed: earned.signed,
                     owed: earned.owed,
                     lost: earned.lost,
-                    why_zero: nothing.then(|| why_nothing_earned(parts)),
+                    forgone: earned.forgone,
+                    why_zero,
                 }
             }
             Err(error) => EarnedSection { why_zero: Some(error.to_string()), ..EarnedSection::default() },
@@ -276,4 +303,15 @@ async fn money(parts: &Parts) -> (EarnedSection, SpentSection) {
         }
     };
     (earned, spent)
+}
+
+/// Why the book has no money in it: no work, or work that nobody paid.
+async fn why_nothing_came_in(parts: &Parts, earned: &Earnings) -> Option<String> {
+    if !earned.lost.is_zero() || !earned.forgone.is_zero() {
+        return Some("what was delivered was not paid, or not settled in time".into());
+    }
+    match earnings::why_nothing(parts).await {
+        Ok(why) => why,
+        Err(error) => Some(error.to_string()),
+    }
 }

@@ -20,10 +20,12 @@ use crate::{
     data_folder::create_private_folder,
     node::{
         edge::{Edge, EdgeParts},
-        work::{CrewDoor, crew_door, run_task, work_folder},
+        work::{OwnDoor, own_door, work_folder},
     },
 };
 
+/// How long the media worker is waited for before a video is put off.
+const WORKER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a provider for a video is waited for.
 const PROVIDER_PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -41,7 +43,7 @@ const EVENTS: usize = 64;
 /// The market as the gateway's video API sees it.
 pub(super) struct MarketVideo {
     access: MarketAccess,
-    workers: Arc<CrewDoor>,
+    workers: Arc<OwnDoor>,
     segments: SegmentStore,
     wallet: Wallet,
     work: PathBuf,
@@ -52,7 +54,7 @@ impl MarketVideo {
     pub fn new(parts: &EdgeParts, access: MarketAccess, player: Option<String>) -> Self {
         Self {
             access,
-            workers: crew_door(&parts.crew),
+            workers: own_door(&parts.crew),
             segments: parts.segments.clone(),
             wallet: parts.wallet.clone(),
             work: work_folder(&parts.work, "videos"),
@@ -64,8 +66,9 @@ impl MarketVideo {
 #[async_trait]
 impl VideoBackend for MarketVideo {
     async fn inspect(&self, source: &SourceFile) -> Result<MediaInfo, BackendError> {
+        self.workers.media_ready(WORKER_PATIENCE).await.map_err(BackendError::Later)?;
         let task = Task::Inspect { file: source.path.clone() };
-        match run_task(&self.workers, task).await.map_err(worker_error)? {
+        match self.workers.run(task).await.map_err(worker_error)? {
             Event::Inspected { media, .. } if media.duration_ms > 0 => Ok(media),
             Event::Inspected { .. } => {
                 Err(BackendError::BadOrder("the file holds no video that lasts".into()))
@@ -78,20 +81,23 @@ impl VideoBackend for MarketVideo {
         let order = Order::Transcode(order_of(ContentHash([0; 32]), 1, media, &[]));
         let deadline = tokio::time::Instant::now() + PROVIDER_PATIENCE;
         loop {
-            // The wallet may be unlocked, and providers may come, while a video waits.
-            match self.access.edge()?.requester.quote(&order) {
+            let quote = self.access.edge_for_video().and_then(|edge| {
+                edge.requester.quote(&order).map_err(|error| backend_error(error, &Wei::zero()))
+            });
+            match quote {
                 Ok(quote) => return Ok(quote.highest(quote.units.unwrap_or(1).saturating_mul(TRIES))),
-                Err(RequestError::NoProvider { .. }) if tokio::time::Instant::now() < deadline => {
+                // Providers may come while a video waits.
+                Err(BackendError::NoProvider(_)) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
-                Err(error) => return Err(backend_error(error, &Wei::zero())),
+                Err(error) => return Err(error),
             }
         }
     }
 
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError> {
         let making = Making {
-            edge: self.access.edge()?,
+            edge: self.access.edge_for_video()?,
             segments: self.segments.clone(),
             wallet: self.wallet.clone(),
             folder: self.work.join(request.id.as_str()),
@@ -117,6 +123,16 @@ impl VideoBackend for MarketVideo {
         Some(Playback {
             playback_uri: format!("{player}/hls/{stream}/master.m3u8"),
             player_uri: format!("{player}/watch/{stream}"),
+        })
+    }
+}
+
+impl MarketAccess {
+    /// The market for a video, which waits until the wallet is unlocked.
+    fn edge_for_video(&self) -> Result<Edge, BackendError> {
+        self.edge().map_err(|error| match error {
+            BackendError::CannotPay(reason) => BackendError::Later(reason),
+            other => other,
         })
     }
 }
@@ -147,7 +163,7 @@ impl Making {
         create_private_folder(&self.folder).map_err(disk_error)?;
         let ladder = self.transcode(bill, events).await?;
         say(events, VideoEvent::Phase(VideoPhase::Publishing)).await;
-        let stream = self.sign(&ladder)?;
+        let stream = self.sign(&ladder).await?;
         // Pinned first, so that the segments of a long video do not push each other out.
         self.segments.pin(&stream);
         let files =
@@ -177,7 +193,7 @@ impl Making {
         };
         let mut run = self.edge.requester.transcode(job, Arc::new(BilledPurse(bill)));
         while let Some(event) = run.next().await {
-            match event.map_err(|error| backend_error(error, &limit))? {
+            match event.map_err(|error| self.video_error(error, &limit))? {
                 TranscodeEvent::Provider { .. } => {
                     say(events, VideoEvent::Phase(VideoPhase::Transcoding)).await
                 }
@@ -192,7 +208,17 @@ impl Making {
         Err(BackendError::Failed("the transcode broke off before its end".into()))
     }
 
-    fn sign(&self, ladder: &TranscodeResult) -> Result<SignedManifest, BackendError> {
+    /// A failure of the market as it is for a video, which waits for what passes.
+    fn video_error(&self, error: RequestError, limit: &Wei) -> BackendError {
+        match backend_error(error.clone(), limit) {
+            BackendError::CannotPay(reason) if self.wallet.is_locked() => BackendError::Later(reason),
+            _ if error == RequestError::Busy => BackendError::Later(error.to_string()),
+            other => other,
+        }
+    }
+
+    /// Signs the manifest; the ladder is paid, so that a wallet which is locked now is waited for.
+    async fn sign(&self, ladder: &TranscodeResult) -> Result<SignedManifest, BackendError> {
         let manifest = Manifest {
             creator: self.wallet.address(),
             nonce: rand::random(),
@@ -203,11 +229,17 @@ impl Making {
             renditions: ladder.renditions.clone(),
             thumbnails: ladder.thumbnails.clone(),
         };
-        let signed = self.wallet.with_key(|key| manifest.sign(key));
-        let signed = signed.map_err(|_| {
-            BackendError::CannotPay("the wallet was locked before the stream was signed".into())
-        })?;
-        signed.map_err(|error| BackendError::Failed(error.to_string()))
+        let mut locked = self.wallet.lock_changes();
+        loop {
+            let signed = self.wallet.with_key(|key| manifest.clone().sign(key));
+            if let Ok(signed) = signed {
+                return signed.map_err(|error| BackendError::Failed(error.to_string()));
+            }
+            tracing::info!(video = %self.request.id, "a video waits for the wallet to sign it");
+            if locked.wait_for(|locked| !locked).await.is_err() {
+                return Err(BackendError::Later("this node is ending".into()));
+            }
+        }
     }
 }
 
