@@ -67,6 +67,7 @@ fn chat(tokens: u32) -> ChatOrder {
         max_tokens: Some(tokens),
         sampling: Sampling::default(),
         stop: vec![],
+        continues: false,
     }
 }
 

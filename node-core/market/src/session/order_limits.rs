@@ -109,6 +109,7 @@ mod tests {
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
+            continues: false,
         }
     }
 

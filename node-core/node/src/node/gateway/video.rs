@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edge_gateway::{
-    BackendError, Bill, Playback, SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest, VideoStream,
+    BackendError, Bill, Cost, Playback, SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest,
+    VideoStream,
 };
 use edge_jobs::{ContentHash, Event, Ladder, MediaInfo, Order, Task, ThumbnailOrder, TranscodeOrder};
 use edge_market::requester::{RequestError, TranscodeEvent, TranscodeJob, TranscodeResult};
@@ -74,13 +75,17 @@ impl VideoBackend for MarketVideo {
         }
     }
 
-    async fn highest_cost(&self, media: &MediaInfo) -> Result<Wei, BackendError> {
+    async fn cost(&self, media: &MediaInfo) -> Result<Cost, BackendError> {
         let order = Order::Transcode(order_of(ContentHash([0; 32]), 1, media, &[]));
         let deadline = tokio::time::Instant::now() + PROVIDER_PATIENCE;
         loop {
             // The wallet may be unlocked, and providers may come, while a video waits.
             match self.access.edge()?.requester.quote(&order) {
-                Ok(quote) => return Ok(quote.highest(quote.units.unwrap_or(1).saturating_mul(TRIES))),
+                Ok(quote) => {
+                    let units = quote.units.unwrap_or(1);
+                    let highest = quote.highest(units.saturating_mul(TRIES));
+                    return Ok(Cost { least: quote.highest(units), highest });
+                }
                 Err(RequestError::NoProvider { .. }) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
