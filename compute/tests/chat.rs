@@ -6,10 +6,13 @@ mod installed;
 use std::sync::Arc;
 
 use edge_compute::{
-    burn_runtime::BurnRuntime, chat::ChatModel, processor::ProcessorRuntime, registry::FileRole,
+    burn_runtime::BurnRuntime,
+    chat::{ChatModel, Step as AnswerStep},
+    processor::ProcessorRuntime,
+    registry::FileRole,
     runtime::Runtime,
 };
-use edge_jobs::{ChatMessage, ChatOrder, Sampling};
+use edge_jobs::{ChatMessage, ChatOrder, Role, Sampling};
 use serde::Deserialize;
 
 const MODEL: &str = "smollm2-135m-instruct";
@@ -68,21 +71,62 @@ fn likeliest(values: &[f32]) -> u32 {
 #[test]
 fn thirty_two_greedy_tokens_of_five_conversations_agree_with_llama_cpp() {
     let test = "thirty_two_greedy_tokens_of_five_conversations_agree_with_llama_cpp";
-    agree(test, &ProcessorRuntime::new(), 5);
+    agree(test, &ProcessorRuntime::new());
 }
 
 #[test]
 fn burn_says_the_same() {
-    // Two conversations are enough to see that it does, and the second takes seconds.
-    agree("burn_says_the_same", &BurnRuntime::processor(), 2);
+    agree("burn_says_the_same", &BurnRuntime::processor());
 }
 
-fn agree(test: &str, runtime: &dyn Runtime, conversations: usize) {
+/// Text and token count of a greedy answer of at most so many tokens.
+fn greedy(model: &Arc<ChatModel>, messages: &[ChatMessage], continues: bool, most: u32) -> (String, u32) {
+    let order = ChatOrder {
+        model: MODEL.into(),
+        messages: messages.to_vec(),
+        max_tokens: Some(most),
+        sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: None },
+        stop: vec![],
+        continues,
+    };
+    let mut answer = model.answer(&order, 1).unwrap();
+    let mut whole = String::new();
+    loop {
+        match answer.step().unwrap() {
+            AnswerStep::Reading => {}
+            AnswerStep::Text { text, .. } => whole += &text,
+            AnswerStep::End { text, .. } => return (whole + &text, answer.completion_tokens()),
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_continued_elsewhere_is_the_same_text() {
+    let test = "an_answer_that_is_continued_elsewhere_is_the_same_text";
+    let Some(here) = load(test, &ProcessorRuntime::new()) else { return };
+    let elsewhere = load(test, &ProcessorRuntime::new()).unwrap();
+    let reference: Reference = serde_json::from_slice(&installed::reference("chat.json")).unwrap();
+    for (number, conversation) in reference.conversations.into_iter().enumerate() {
+        let mut messages = conversation.messages;
+        let (whole, tokens) = greedy(&here, &messages, false, 16);
+        assert_eq!(tokens, 16, "conversation {number}");
+        let (beginning, _) = greedy(&here, &messages, false, 7);
+        messages.push(ChatMessage { role: Role::Assistant, content: beginning.clone() });
+        let (rest, _) = greedy(&elsewhere, &messages, true, 9);
+        assert_eq!(beginning.clone() + &rest, whole, "conversation {number}");
+        println!("conversation {number}: {beginning:?} then {rest:?}");
+        // Closed by <|im_end|>, as a message that was said, it is answered with something else.
+        let (answered, _) = greedy(&elsewhere, &messages, false, 9);
+        assert_ne!(answered, rest, "conversation {number}");
+    }
+}
+
+fn agree(test: &str, runtime: &dyn Runtime) {
     let Some(model) = load(test, runtime) else { return };
     let reference: Reference = serde_json::from_slice(&installed::reference("chat.json")).unwrap();
     assert_eq!(reference.conversations.len(), 5);
     let mut largest = 0.0_f32;
-    for (number, conversation) in reference.conversations.iter().take(conversations).enumerate() {
+    for (number, conversation) in reference.conversations.iter().enumerate() {
         assert_eq!(conversation.steps.len(), 32);
         let order = ChatOrder {
             model: MODEL.into(),
@@ -90,6 +134,7 @@ fn agree(test: &str, runtime: &dyn Runtime, conversations: usize) {
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
+            continues: false,
         };
         let prompt = model.prompt(&order).unwrap();
         assert_eq!(prompt, conversation.prompt_tokens, "the tokens of conversation {number}");

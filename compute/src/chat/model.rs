@@ -45,7 +45,7 @@ impl ChatModel {
             return Err(too_long(least));
         }
         let mut tokens = Vec::new();
-        for piece in self.template.lay_out(&order.messages) {
+        for piece in self.template.lay_out(&order.messages, order.continues)? {
             match piece {
                 Piece::Control(name) => tokens.push(self.tokenizer.control(name)?),
                 Piece::Text(text) => tokens.extend(self.tokenizer.encode(&text)?),

@@ -48,7 +48,8 @@ fn conversations_are_laid_out_as_jinja_renders_the_template() {
     assert_eq!(reference.conversations.len(), 5);
     for conversation in reference.conversations {
         let text: String = template
-            .lay_out(&conversation.messages)
+            .lay_out(&conversation.messages, false)
+            .unwrap()
             .into_iter()
             .map(|piece| match piece {
                 Piece::Control(name) => name.to_owned(),

@@ -18,8 +18,8 @@ pub trait AiBackend: Send + Sync + 'static {
     /// The models that this network knows, those without a provider at the moment included.
     async fn models(&self) -> Vec<Model>;
 
-    /// The most that an order can cost, retries included; this much is reserved before the job starts.
-    async fn highest_cost(&self, order: &Order) -> Result<Wei, BackendError>;
+    /// What an order can cost now. The least of a chat is one unit, that of an embeddings order is all of it.
+    async fn cost(&self, order: &Order) -> Result<Cost, BackendError>;
 
     /// Starts a chat. Each payment is charged to the bill before it is made.
     async fn chat(&self, order: ChatOrder, bill: Bill) -> Result<ChatStream, BackendError>;
@@ -34,14 +34,23 @@ pub trait VideoBackend: Send + Sync + 'static {
     /// What an uploaded file holds.
     async fn inspect(&self, source: &SourceFile) -> Result<MediaInfo, BackendError>;
 
-    /// The most that a video can cost, retries included; this much is reserved before the job starts.
-    async fn highest_cost(&self, media: &MediaInfo) -> Result<Wei, BackendError>;
+    /// What a video can cost now. The least is that of one try which succeeds: half a video is of no use.
+    async fn cost(&self, media: &MediaInfo) -> Result<Cost, BackendError>;
 
     /// Transcodes, checks and publishes a video. The last event is [`VideoEvent::Published`].
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError>;
 
     /// Where a published stream can be played from on this machine, given its share id; `None` when it has no player.
     fn playback(&self, stream: &str) -> Option<Playback>;
+}
+
+/// What a job can cost, in TFuelWei.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// With less than this the job is not begun.
+    pub least: Wei,
+    /// The most, retries included; this much is reserved, if the key's limits leave it, before the job starts.
+    pub highest: Wei,
 }
 
 /// A model that can be asked for.

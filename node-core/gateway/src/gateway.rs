@@ -24,6 +24,10 @@ pub struct GatewayConfig {
     pub uploads_capacity: u64,
     /// How long an upload address is good for.
     pub upload_lifetime: Duration,
+    /// An upload from which no bytes come for so long ends.
+    pub upload_idle: Duration,
+    /// Upload addresses of one key that may wait for their bytes; one more is refused.
+    pub uploads_waiting: usize,
     /// How many AI calls run and wait at once.
     pub ai_queue: QueueLimits,
     /// Videos that are worked on at once.
@@ -45,6 +49,8 @@ impl GatewayConfig {
             largest_upload: 8 << 30,
             uploads_capacity: 32 << 30,
             upload_lifetime: Duration::from_secs(15 * 60),
+            upload_idle: Duration::from_secs(60),
+            uploads_waiting: 32,
             ai_queue: QueueLimits::default(),
             videos_at_once: 2,
             videos_waiting: 32,

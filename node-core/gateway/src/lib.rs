@@ -14,6 +14,7 @@ mod clock;
 mod gateway;
 mod identifiers;
 mod keys;
+mod limits;
 mod openai;
 mod spending;
 mod store;
@@ -21,16 +22,16 @@ mod video;
 
 pub use admission::{Admission, Place, QueueFull, QueueLimits};
 pub use backend::{
-    AiBackend, BackendError, ChatEvent, ChatStream, Embeddings, MAX_INPUTS_PER_ORDER, Model, Playback,
+    AiBackend, BackendError, ChatEvent, ChatStream, Cost, Embeddings, MAX_INPUTS_PER_ORDER, Model, Playback,
     SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest, VideoStream,
 };
 pub use clock::Clock;
 pub use gateway::{Gateway, GatewayConfig, GatewayError, GatewayStores};
 pub use identifiers::{KeyId, UploadId, VideoId};
 pub use keys::{KeyRecord, KeySecretHash, KeyStore, Keys, NewKey};
-pub use spending::{
-    Bill, Day, OverLimit, Reservation, ReservationId, Spending, SpendingError, SpendingLimits,
-    SpendingRefused, SpendingStore, Spent,
+pub use limits::{
+    Counted, Day, Reservation, ReservationId, SpendingLimit, SpendingLimits, SpendingRefused, Spent, Sums,
 };
+pub use spending::{Bill, OverLimit, Spending, SpendingError, SpendingStore};
 pub use store::StoreError;
 pub use video::{UploadRecord, UploadState, VideoFilter, VideoRecord, VideoState, VideoStore};

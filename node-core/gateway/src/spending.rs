@@ -1,12 +1,28 @@
-//! Spending limits: the most a job can cost is reserved before it starts, and what it did cost is booked when it ends.
+//! Spending limits: the most a job can cost, as far as the limits leave it, is reserved before it starts, and what it
+//! did cost is booked when it ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use theta_types::Wei;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
-use crate::{Clock, KeyId, KeyRecord, StoreError, identifiers::random_text};
+use crate::{
+    Clock, Cost, KeyId, KeyRecord, StoreError,
+    identifiers::random_text,
+    limits::{Day, Reservation, ReservationId, SpendingLimits, SpendingRefused, Spent},
+};
+
+/// How long a job waits for money that other jobs of its key hold. They may just be ending: a client that got its
+/// answer asks again before the bill of the first call is booked.
+const ENDING_WAIT: Duration = Duration::from_secs(1);
 
 /// Reserves and books what keys spend. Reservations that a crash left open count in full.
 pub struct Spending {
@@ -14,87 +30,27 @@ pub struct Spending {
     clock: Clock,
     daily_limit: Option<Wei>,
     ended: mpsc::UnboundedSender<Ended>,
+    /// How many bills were booked; whoever waits for held money looks again when it changes.
+    booked: watch::Sender<u64>,
     booking: JoinHandle<()>,
 }
 
 /// Keeps reservations and sums.
 #[async_trait]
 pub trait SpendingStore: Send + Sync {
-    /// Keeps a reservation if, with it, no limit is passed: what is booked and what is reserved count together. All or
-    /// nothing, and one call at a time.
+    /// Keeps as much of a reservation as [`SpendingLimits::grant`] says, and returns it. One call at a time: what is
+    /// counted must not change until the reservation is kept.
     async fn reserve(
         &self,
         reservation: Reservation,
         limits: SpendingLimits,
-    ) -> Result<Result<(), SpendingRefused>, StoreError>;
+    ) -> Result<Result<Wei, SpendingRefused>, StoreError>;
     /// Ends a reservation and books what was spent to its key and day. Ending it again changes nothing.
     async fn book(&self, id: &ReservationId, spent: &Wei) -> Result<(), StoreError>;
     /// Books every open reservation in full; called once, before the first [`SpendingStore::reserve`].
     async fn book_open_in_full(&self) -> Result<(), StoreError>;
     /// What a key has booked and reserved.
     async fn spent(&self, key: &KeyId, day: Day) -> Result<Spent, StoreError>;
-}
-
-/// The most that one job may cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reservation {
-    /// Its id.
-    pub id: ReservationId,
-    /// Who spends.
-    pub key: KeyId,
-    /// The day that it counts for.
-    pub day: Day,
-    /// TFuelWei.
-    pub amount: Wei,
-}
-
-/// A reservation's id: random text.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ReservationId(pub String);
-
-/// A UTC day: days since 1970-01-01.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(pub i64);
-
-impl Day {
-    /// The day of a time in Unix milliseconds.
-    pub fn of(unix_ms: i64) -> Self {
-        Self(unix_ms.div_euclid(86_400_000))
-    }
-}
-
-/// Limits that a reservation must fit, in TFuelWei; absent means none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpendingLimits {
-    /// Of the key, for the day.
-    pub key_day: Option<Wei>,
-    /// Of the key, for its life.
-    pub key_total: Option<Wei>,
-    /// Of all keys together, for the day.
-    pub all_day: Option<Wei>,
-}
-
-/// What a key has spent, in TFuelWei; open reservations count in full.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// On the day that was asked for.
-    pub day: Wei,
-    /// In the key's life.
-    pub total: Wei,
-}
-
-/// A limit that the next job would pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpendingRefused {
-    /// Wait for the next UTC day, or raise the key's limit.
-    #[error("this key's spending limit for today is reached; it starts anew at midnight UTC")]
-    KeyDay,
-    /// Make another key, or raise this one's limit.
-    #[error("this key's spending limit is reached; ask the gateway's owner for another key")]
-    KeyTotal,
-    /// Wait for the next UTC day, or raise the gateway's limit.
-    #[error("this gateway's spending limit for today is reached; it starts anew at midnight UTC")]
-    AllDay,
 }
 
 /// Why nothing was reserved.
@@ -123,7 +79,8 @@ pub struct Bill(Arc<OpenBill>);
 
 #[derive(Debug)]
 struct OpenBill {
-    id: ReservationId,
+    /// `None` when nothing was reserved.
+    id: Option<ReservationId>,
     limit: Wei,
     charged: Mutex<Wei>,
     ended: mpsc::UnboundedSender<Ended>,
@@ -147,33 +104,61 @@ impl Spending {
     ) -> Result<Self, StoreError> {
         store.book_open_in_full().await?;
         let (ended, receiver) = mpsc::unbounded_channel();
-        let booking = tokio::spawn(book_ended(store.clone(), receiver));
-        Ok(Self { store, clock, daily_limit, ended, booking })
+        let booked = watch::Sender::new(0);
+        let booking = tokio::spawn(book_ended(store.clone(), receiver, booked.clone()));
+        Ok(Self { store, clock, daily_limit, ended, booked, booking })
     }
 
-    /// Reserves `amount` TFuelWei for a job of a key.
+    /// Reserves the most that a job of a key can cost, or what the limits leave of it. When jobs that run hold what is
+    /// missing, it waits a moment for them to end.
     ///
     /// # Errors
-    /// A limit would be passed, or the store failed.
-    pub async fn open(&self, key: &KeyRecord, amount: Wei) -> Result<Bill, SpendingError> {
+    /// The limits leave less than the job costs at least, or the store failed.
+    pub async fn open(&self, key: &KeyRecord, cost: &Cost) -> Result<Bill, SpendingError> {
+        let deadline = Instant::now() + ENDING_WAIT;
+        loop {
+            let mut booked = self.booked.subscribe();
+            match self.open_now(key, cost).await {
+                Err(SpendingError::Refused(refused)) if refused.is_held_by_jobs() => {
+                    if !matches!(timeout_at(deadline, booked.changed()).await, Ok(Ok(()))) {
+                        return Err(refused.into());
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn open_now(&self, key: &KeyRecord, cost: &Cost) -> Result<Bill, SpendingError> {
         let id = ReservationId(random_text(24));
         let limits = SpendingLimits {
             key_day: key.daily_limit.clone(),
             key_total: key.total_limit.clone(),
             all_day: self.daily_limit.clone(),
         };
-        let day = Day::of(self.clock.now_ms());
-        let reservation = Reservation { id: id.clone(), key: key.id.clone(), day, amount: amount.clone() };
+        let reservation = Reservation {
+            id: id.clone(),
+            key: key.id.clone(),
+            day: Day::of(self.clock.now_ms()),
+            amount: cost.highest.clone(),
+            least: cost.least.clone(),
+        };
         // The bill exists before the reservation is written: if the caller goes away meanwhile, dropping it frees the
         // reservation, and booking an id that was never written changes nothing.
-        let bill = Bill(Arc::new(OpenBill {
-            id,
-            limit: amount,
+        let mut bill = OpenBill {
+            id: Some(id),
+            limit: Wei::zero(),
             charged: Mutex::default(),
             ended: self.ended.clone(),
-        }));
-        self.store.reserve(reservation, limits).await??;
-        Ok(bill)
+        };
+        match self.store.reserve(reservation, limits).await? {
+            Ok(granted) => bill.limit = granted,
+            Err(refused) => {
+                bill.id = None;
+                return Err(refused.into());
+            }
+        }
+        Ok(Bill(Arc::new(bill)))
     }
 
     /// What a key has spent today and in its life.
@@ -199,12 +184,17 @@ impl std::fmt::Debug for Spending {
     }
 }
 
-async fn book_ended(store: Arc<dyn SpendingStore>, mut ended: mpsc::UnboundedReceiver<Ended>) {
+async fn book_ended(
+    store: Arc<dyn SpendingStore>,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
+    booked: watch::Sender<u64>,
+) {
     while let Some(Ended { id, spent }) = ended.recv().await {
         if let Err(error) = store.book(&id, &spent).await {
             // The reservation stays open, and so counts in full: the limits err on the safe side.
             tracing::error!(%error, reservation = id.0, "what a job cost could not be booked");
         }
+        booked.send_modify(|count| *count += 1);
     }
 }
 
@@ -236,8 +226,9 @@ impl Bill {
 
 impl Drop for OpenBill {
     fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
         let spent = std::mem::take(self.charged.get_mut().unwrap_or_else(PoisonError::into_inner));
         // The receiver lives until every sender is gone; when the whole program ends, the reservation stays open.
-        let _ = self.ended.send(Ended { id: self.id.clone(), spent });
+        let _ = self.ended.send(Ended { id, spent });
     }
 }

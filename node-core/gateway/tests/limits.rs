@@ -12,6 +12,7 @@ use std::{
 };
 
 use edge_gateway::{Clock, GatewayConfig, QueueLimits};
+use edge_jobs::Order;
 use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -82,6 +83,60 @@ async fn a_client_that_goes_away_ends_its_job_and_payments_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_chat_without_max_tokens_runs_on_what_a_limited_key_has_left() {
+    // As on the market: a unit is 0.05 TFUEL, and a whole context of 8192 tokens with its spare units costs 25.85.
+    let milli = |amount: u64| Wei::from(1_000_000_000_000_000u64) * amount;
+    let ai = ScriptedAi { price: milli(50), longest: 517, ..ScriptedAi::default() };
+    let served = Setup { ai, ..Setup::default() }.serve().await;
+    let keys = served.gateway.as_ref().unwrap().keys();
+    let key = keys.create("five a day", Some(milli(5_000)), None).await.unwrap();
+    let body = json!({ "model": "talk", "messages": [{ "role": "user", "content": "hi" }] });
+    // One after the other, also when the bill of the last one was not booked yet.
+    for calls in 1..=33 {
+        let (status, answer) = answer(served.post("/v1/chat/completions", &key, &body)).await;
+        assert_eq!(status, 200, "call {calls}: {answer}");
+    }
+    until("the bills are booked", async || served.store.open_reservations() == 0).await;
+    let spent = served.gateway.as_ref().unwrap().spending().spent(&key.record.id).await.unwrap();
+    assert_eq!(spent.day, milli(4_950), "three units a call");
+    // One unit is left, and the order says so to the market.
+    let _ = answer(served.post("/v1/chat/completions", &key, &body)).await;
+    let limits: Vec<_> = served.ai.orders.lock().unwrap().iter().map(max_tokens).collect();
+    assert_eq!((limits[0], limits[33]), (Some(1_600), Some(16)), "five TFUEL are 100 units of 16 tokens");
+
+    until("the bill is booked", async || served.store.open_reservations() == 0).await;
+    let (status, body) = answer(served.post("/v1/chat/completions", &key, &body)).await;
+    assert_eq!((status, &body["error"]["code"]), (429, &json!("insufficient_quota")));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("0 TFUEL left for today, and this costs at least 0.05 TFUEL"), "{message}");
+    assert!(message.contains("midnight UTC"), "{message}");
+}
+
+fn max_tokens(order: &Order) -> Option<u32> {
+    let Order::Chat(chat) = order else { panic!("{order:?}") };
+    chat.max_tokens
+}
+
+#[tokio::test]
+async fn what_running_calls_hold_is_said_and_comes_back() {
+    let served = Setup { ai: slow(), ..Setup::default() }.serve().await;
+    let key = served.limited_key(Some(100), None).await;
+    let running = tokio::spawn(served.post("/v1/chat/completions", &key, &chat(100, false)).send());
+    until("the first call runs", async || served.ai.said.load(Ordering::SeqCst) >= 1).await;
+    let refused = served.post("/v1/chat/completions", &key, &chat(1, false)).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "rate_limit_exceeded");
+    assert!(body["error"]["message"].as_str().unwrap().contains("held for calls that still run"), "{body}");
+    // A call that waits for the money gets it when the other one ends.
+    let waiting = tokio::spawn(served.post("/v1/chat/completions", &key, &chat(1, true)).send());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.abort();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_key_s_daily_limit_holds_and_starts_anew_the_next_day() {
     let now = Arc::new(AtomicI64::new(1_700_000_000));
     let clock = Clock::from_fn({
@@ -89,15 +144,17 @@ async fn a_key_s_daily_limit_holds_and_starts_anew_the_next_day() {
         move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()
     });
     let served = Setup { clock, ..Setup::default() }.serve().await;
-    let key = served.limited_key(Some(10), None).await;
+    let key = served.limited_key(Some(6), None).await;
     let other = served.key().await;
-    // 9 are reserved, 3 are spent.
-    assert_eq!(answer(served.post("/v1/chat/completions", &key, &chat(9, false))).await.0, 200);
-    until("the bill is booked", async || served.store.open_reservations() == 0).await;
-    let (status, body) = answer(served.post("/v1/chat/completions", &key, &chat(8, false))).await;
+    // Each spends 3, whatever is reserved.
+    for wanted in [5, 50] {
+        assert_eq!(answer(served.post("/v1/chat/completions", &key, &chat(wanted, false))).await.0, 200);
+        until("the bill is booked", async || served.store.open_reservations() == 0).await;
+    }
+    let (status, body) = answer(served.post("/v1/chat/completions", &key, &chat(1, false))).await;
     assert_eq!((status, &body["error"]["code"]), (429, &json!("insufficient_quota")));
-    assert!(body["error"]["message"].as_str().unwrap().contains("midnight UTC"));
-    assert_eq!(answer(served.post("/v1/chat/completions", &key, &chat(7, false))).await.0, 200);
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("midnight UTC, 2023-11-15T00:00:00.000Z"), "{message}");
     assert_eq!(answer(served.post("/v1/chat/completions", &other, &chat(50, false))).await.0, 200);
 
     now.fetch_add(86_400, Ordering::SeqCst);
@@ -106,11 +163,14 @@ async fn a_key_s_daily_limit_holds_and_starts_anew_the_next_day() {
 
 #[tokio::test]
 async fn limits_of_a_key_s_life_and_of_the_gateway_hold() {
-    let configure = Box::new(|config: &mut GatewayConfig| config.daily_limit = Some(Wei::from(7u64)));
+    let configure = Box::new(|config: &mut GatewayConfig| config.daily_limit = Some(Wei::from(6u64)));
     let served = Setup { configure, ..Setup::default() }.serve().await;
-    let key = served.limited_key(None, Some(5)).await;
+    let key = served.limited_key(None, Some(3)).await;
+    assert_eq!(answer(served.post("/v1/chat/completions", &key, &chat(6, false))).await.0, 200);
+    until("the bill is booked", async || served.store.open_reservations() == 0).await;
     let (status, body) = answer(served.post("/v1/chat/completions", &key, &chat(6, false))).await;
     assert_eq!((status, &body["error"]["type"]), (429, &json!("insufficient_quota")));
+    assert!(body["error"]["message"].as_str().unwrap().contains("this key's spending limit"));
     let free = served.key().await;
     assert_eq!(answer(served.post("/v1/chat/completions", &free, &chat(7, false))).await.0, 200);
     until("the bill is booked", async || served.store.open_reservations() == 0).await;
@@ -134,13 +194,13 @@ async fn a_job_that_would_cost_more_than_reserved_is_stopped() {
 #[tokio::test]
 async fn what_a_crash_left_reserved_counts_in_full() {
     let first = Setup { ai: slow(), ..Setup::default() }.serve().await;
-    let key = first.limited_key(Some(100), None).await;
+    let key = first.limited_key(Some(60), None).await;
     let call = tokio::spawn(first.post("/v1/chat/completions", &key, &chat(60, false)).send());
     until("the job runs", async || first.ai.said.load(Ordering::SeqCst) >= 1).await;
     // The second gateway opens the same store while the first one's reservation is open, as after a crash.
     let second = Setup { store: first.store.clone(), ..Setup::default() }.serve().await;
     let spent = second.gateway.as_ref().unwrap().spending().spent(&key.record.id).await.unwrap();
     assert_eq!(spent.day, Wei::from(60u64));
-    assert_eq!(answer(second.post("/v1/chat/completions", &key, &chat(41, false))).await.0, 429);
+    assert_eq!(answer(second.post("/v1/chat/completions", &key, &chat(1, false))).await.0, 429);
     call.abort();
 }

@@ -3,12 +3,18 @@
 
 mod support;
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use edge_gateway::BackendError;
 use edge_jobs::Order;
 use reqwest::Client;
 use serde_json::{Value, json};
 use support::{Setup, answer, backends::ScriptedAi, backends::vector_of};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 fn chat(extra: Value) -> Value {
     let mut body =
@@ -230,6 +236,60 @@ async fn unknown_models_addresses_and_methods_have_openai_s_shape() {
     let not_json =
         Client::new().post(format!("{}/v1/embeddings", served.base)).bearer_auth(&key.bearer).body("{");
     assert_eq!(answer(not_json).await.0, 400);
+}
+
+#[tokio::test]
+async fn what_the_http_library_refuses_has_openai_s_shape_and_a_stranger_s_body_is_not_read() {
+    let served = Setup::default().serve().await;
+    let key = served.key().await;
+    let large = Client::new().post(format!("{}/v1/embeddings", served.base)).body(vec![b' '; (8 << 20) + 1]);
+    let model = Client::new().get(format!("{}/v1/models/%ff", served.base)).bearer_auth(&key.bearer);
+    for (request, status, code) in
+        [(large.bearer_auth(&key.bearer), 413, json!("request_too_large")), (model, 400, Value::Null)]
+    {
+        let (got, error) = answer(request).await;
+        assert_eq!((got, &error["error"]["code"]), (status, &code), "{error}");
+        assert_eq!(error["error"]["type"], "invalid_request_error");
+    }
+
+    // The answer comes though the body that was announced never does.
+    let address = served.base.strip_prefix("http://").unwrap();
+    for path in ["/v1/chat/completions", "/v1/embeddings", "/video"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut start = [0; 13];
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut start));
+        read.await.expect("the key is checked first").unwrap();
+        assert_eq!(&start, b"HTTP/1.1 401 ", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_would_change_the_answer_are_refused_and_harmless_ones_are_taken() {
+    let served = Setup::default().serve().await;
+    let key = served.key().await;
+    for (path, field) in [
+        ("/v1/chat/completions", json!({ "tool_choice": "required" })),
+        ("/v1/chat/completions", json!({ "reasoning_effort": "high" })),
+        ("/v1/chat/completions", json!({ "top_k": 40 })),
+        ("/v1/embeddings", json!({ "truncate": true })),
+    ] {
+        let mut body = chat(field.clone());
+        if path == "/v1/embeddings" {
+            body = json!({ "model": "embed", "input": "sea", "truncate": true });
+        }
+        let (status, error) = answer(served.post(path, &key, &body)).await;
+        let name = field.as_object().unwrap().keys().next().unwrap();
+        assert_eq!((status, &error["error"]["code"]), (400, &json!("unsupported_parameter")), "{error}");
+        assert_eq!(error["error"]["param"], json!(name));
+    }
+    assert!(served.ai.orders.lock().unwrap().is_empty());
+    let harmless =
+        json!({ "user": "me", "metadata": { "run": "7" }, "tool_choice": "auto", "top_logprobs": 0 });
+    assert_eq!(answer(served.post("/v1/chat/completions", &key, &chat(harmless))).await.0, 200);
+    let body = json!({ "model": "embed", "input": "sea", "user": "me" });
+    assert_eq!(answer(served.post("/v1/embeddings", &key, &body)).await.0, 200);
 }
 
 #[tokio::test]

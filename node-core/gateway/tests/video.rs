@@ -11,12 +11,16 @@ use std::{
     time::Duration,
 };
 
-use edge_gateway::{BackendError, Clock, GatewayConfig, NewKey, VideoStore};
+use edge_gateway::{BackendError, Clock, GatewayConfig, NewKey, UploadState, VideoStore};
 use edge_jobs::ContentHash;
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use support::{Served, Setup, answer, backends::ScriptedVideo, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const BYTES: &[u8] = b"not a film, but bytes";
 
@@ -152,6 +156,139 @@ async fn a_full_folder_is_507() {
     assert_eq!((status, &body["status"]), (507, &json!("error")));
 }
 
+/// A PUT that says how long it is, and sends a part only.
+async fn stalled_put(url: &str, announced: usize, sent: &[u8]) -> TcpStream {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("PUT /{path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {announced}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(sent).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn two_uploads_that_fit_singly_do_not_both_get_the_room() {
+    let configure = Box::new(|config: &mut GatewayConfig| config.uploads_capacity = 30);
+    let served = Setup { configure, ..Setup::default() }.serve().await;
+    let key = served.key().await;
+    let (id, first) = new_upload(&served, &key).await;
+    let (_, second) = new_upload(&served, &key).await;
+    let receiving = async || {
+        let upload = served.store.upload(&id.parse().unwrap()).await.unwrap().unwrap();
+        upload.state == UploadState::Receiving
+    };
+    // Once by the length that is announced, once by the bytes that have come.
+    let announced = stalled_put(&first, BYTES.len(), &[]).await;
+    until("the first upload is announced", receiving).await;
+    let (status, body) = answer(Client::new().put(&second).body(BYTES)).await;
+    assert_eq!((status, &body["status"]), (507, &json!("error")));
+    drop(announced);
+    until("the first upload waits again", async || !receiving().await).await;
+
+    let (sender, chunks) = futures::channel::mpsc::unbounded::<std::io::Result<&'static [u8]>>();
+    sender.unbounded_send(Ok(BYTES)).unwrap();
+    let request = Client::new().put(&first).body(reqwest::Body::wrap_stream(chunks));
+    let unannounced = tokio::spawn(async move { request.send().await.unwrap().status() });
+    let file = served.folder.path().join("uploads").join(&id);
+    let written = async || std::fs::metadata(&file).is_ok_and(|file| file.len() == BYTES.len() as u64);
+    until("the first upload's bytes have come", written).await;
+    assert_eq!(answer(Client::new().put(&second).body(BYTES)).await.0, 507);
+    drop(sender);
+    assert_eq!(unannounced.await.unwrap(), 200);
+    assert_eq!(answer(Client::new().put(&second).body(BYTES)).await.0, 507);
+    assert_eq!(Client::new().put(&second).body(&BYTES[..9]).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_ends_and_can_be_put_again() {
+    let configure = Box::new(|config: &mut GatewayConfig| {
+        config.upload_idle = Duration::from_millis(200);
+        config.uploads_capacity = BYTES.len() as u64;
+    });
+    let served = Setup { configure, ..Setup::default() }.serve().await;
+    let key = served.key().await;
+    let (id, url) = new_upload(&served, &key).await;
+    let mut stream = stalled_put(&url, BYTES.len(), &BYTES[..5]).await;
+    let mut text = String::new();
+    tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert!(text.contains(r#""status":"error""#), "{text}");
+    let file = served.folder.path().join("uploads").join(&id);
+    until("the incomplete file is removed", async || !file.exists()).await;
+    until("the address and its room can be used", async || {
+        Client::new().put(&url).body(BYTES).send().await.unwrap().status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_folder_counts_after_a_restart_and_what_a_crash_left_does_not() {
+    let configure = Box::new(|config: &mut GatewayConfig| config.uploads_capacity = 30);
+    let first = Setup { configure, ..Setup::default() }.serve().await;
+    let key = first.key().await;
+    uploaded(&first, &key).await;
+    let (id, url) = new_upload(&first, &key).await;
+    let _cut = stalled_put(&url, 9, b"half").await;
+    let uploads = first.folder.path().join("uploads");
+    until("a part has come", async || std::fs::read(uploads.join(&id)).is_ok_and(|part| part == b"half"))
+        .await;
+
+    // The second gateway opens the same folder while the first one's upload comes, as after a crash.
+    let folder = uploads.clone();
+    let configure = Box::new(|config: &mut GatewayConfig| {
+        (config.uploads, config.uploads_capacity) = (folder, 30);
+    });
+    let second = Setup { store: first.store.clone(), configure, ..Setup::default() }.serve().await;
+    assert!(!uploads.join(&id).exists());
+    let url = url.replace(&first.base, &second.base);
+    assert_eq!(answer(Client::new().put(&url).body(BYTES)).await.0, 507);
+    assert_eq!(Client::new().put(&url).body(&BYTES[..9]).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn upload_addresses_that_wait_are_bounded_for_each_key() {
+    let configure = Box::new(|config: &mut GatewayConfig| config.uploads_waiting = 2);
+    let served = Setup { configure, ..Setup::default() }.serve().await;
+    let (key, other) = (served.key().await, served.key().await);
+    let ask = async |key: &NewKey| {
+        Client::new().post(format!("{}/upload", served.base)).bearer_auth(&key.bearer).send().await.unwrap()
+    };
+    let (_, url) = new_upload(&served, &key).await;
+    new_upload(&served, &key).await;
+    let refused = ask(&key).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["status"], "error");
+    assert_eq!(ask(&other).await.status(), 200);
+    assert_eq!(Client::new().put(url).body(BYTES).send().await.unwrap().status(), 200);
+    assert_eq!(ask(&key).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_the_http_library_refuses_has_the_envelope_too() {
+    let served = Setup::default().serve().await;
+    let key = served.key().await;
+    let account = key.record.id.as_str();
+    let (_, url) = new_upload(&served, &key).await;
+    let twice = format!("{url}&token=x");
+    let get = |path: String| Client::new().get(format!("{}{path}", served.base)).bearer_auth(&key.bearer);
+    let large = Client::new().post(format!("{}/video", served.base)).body(vec![b' '; (1 << 20) + 1]);
+    for (request, status) in [
+        (get(format!("/video/{account}/list?page=x")), 400),
+        (get(format!("/video/{account}/list?number=-1")), 400),
+        (get("/video/%ff".into()), 400),
+        (Client::new().get(format!("{}/video/{account}/list?page=x", served.base)), 401),
+        (large.try_clone().unwrap().bearer_auth(&key.bearer), 413),
+        (large, 401),
+        (Client::new().put(twice).body(BYTES), 400),
+    ] {
+        let asked = format!("{request:?}");
+        let (got, answer) = answer(request).await;
+        assert_eq!((got, &answer["status"]), (status, &json!("error")), "{asked} -> {answer}");
+        assert!(answer["message"].is_string());
+    }
+}
+
 #[tokio::test]
 async fn errors_have_the_envelope() {
     let served = Setup::default().serve().await;
@@ -230,7 +367,8 @@ async fn a_video_that_cannot_be_made_says_why() {
 #[tokio::test]
 async fn a_video_above_the_key_s_limit_is_not_made() {
     let served = Setup::default().serve().await;
-    let key = served.limited_key(Some(59), None).await;
+    // One try costs 30, and a second one as much again: what is left has to pay for one.
+    let key = served.limited_key(Some(29), None).await;
     let upload = uploaded(&served, &key).await;
     let (_, created) = order(&served, &key, json!({ "source_upload_id": upload })).await;
     let done = finished(&served, &key, created["body"]["videos"][0]["id"].as_str().unwrap()).await;

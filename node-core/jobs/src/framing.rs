@@ -115,6 +115,7 @@ mod tests {
                 max_tokens: Some(8),
                 sampling: Sampling::default(),
                 stop: vec![],
+                continues: false,
             }),
         }
     }

@@ -148,6 +148,7 @@ async fn a_job_is_ordered_paid_settled_and_adds_up_on_a_real_chain() {
         max_tokens: Some(480),
         sampling: Sampling::default(),
         stop: vec![],
+        continues: false,
     };
     let mut run = requester.requester.chat(order, Arc::new(OpenPurse));
     let mut paid = None;

@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::State,
-    http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use edge_jobs::{ChatFinish, JobKind, Order};
+use edge_jobs::{ChatFinish, JobKind, Order, TOKENS_PER_UNIT};
 use futures::StreamExt;
 use serde_json::{Value, json};
+use theta_types::Wei;
 
 use super::{
-    ApiError, admit, caller,
+    Admitted, ApiError, Caller, JsonBody, admit,
     chat_request::ChatRequest,
     chunks::{self, Completion},
-    models, parse,
+    models,
 };
 use crate::{BackendError, ChatEvent, ChatStream, gateway::Parts, identifiers::random_text};
 
@@ -25,14 +24,12 @@ use crate::{BackendError, ChatEvent, ChatStream, gateway::Parts, identifiers::ra
 /// them the job.
 pub(super) async fn create(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Caller(key): Caller,
+    JsonBody(request): JsonBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let key = caller(&parts, &headers).await?;
-    let request: ChatRequest = parse(&body)?;
     let model = models::find(&parts, &request.model, JobKind::Chat).await?;
     let (streams, usage) = (request.streams(), request.wants_usage_chunk());
-    let order = request.into_order()?;
+    let mut order = request.into_order()?;
     if let (Some(wanted), Some(context)) = (order.max_tokens, model.context_tokens)
         && wanted > context
     {
@@ -42,7 +39,12 @@ pub(super) async fn create(
         ));
     }
 
-    let (bill, place) = admit(&parts, &key, &[Order::Chat(order.clone())]).await?;
+    let Admitted { bill, place, cost } = admit(&parts, &key, &[Order::Chat(order.clone())]).await?;
+    if bill.limit() < &cost.highest {
+        // The answer ends as one that reached `max_tokens`, and not with an error after it was paid for.
+        let affordable = affordable_tokens(bill.limit(), &cost.least);
+        order.max_tokens = Some(order.max_tokens.map_or(affordable, |wanted| wanted.min(affordable)));
+    }
     let mut events = parts.ai.chat(order, bill).await?;
     let completion = Completion {
         id: format!("chatcmpl-{}", random_text(29)),
@@ -60,6 +62,14 @@ pub(super) async fn create(
     }
     let whole = Whole::gather(events).await?;
     Ok(Json(whole.shown(&completion)).into_response())
+}
+
+/// Completion tokens that an amount pays for, at the price of a unit.
+fn affordable_tokens(amount: &Wei, unit: &Wei) -> u32 {
+    let units =
+        if unit.is_zero() { None } else { Wei::from(amount.as_biguint() / unit.as_biguint()).to_u64() };
+    let tokens = units.and_then(|units| units.checked_mul(TOKENS_PER_UNIT));
+    tokens.and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(u32::MAX)
 }
 
 struct Whole {

@@ -1,12 +1,14 @@
-//! What a chat completion may ask for. What the network cannot do is refused by name, never ignored.
+//! What a chat completion may ask for. What would change the answer and is not there is refused by name.
 
 use std::fmt::Display;
 
 use edge_jobs::{ChatMessage, ChatOrder, Role, Sampling};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::ApiError;
+use super::{
+    ApiError,
+    unsupported::{self, OtherFields},
+};
 
 const MOST_STOPS: usize = 4;
 const MOST_MESSAGES: usize = 1024;
@@ -24,14 +26,8 @@ pub(super) struct ChatRequest {
     top_p: Option<f32>,
     seed: Option<i64>,
     stop: Option<Stop>,
-    n: Option<i64>,
-    frequency_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    logprobs: Option<bool>,
-    response_format: Option<ResponseFormat>,
-    tools: Option<Vec<Value>>,
-    functions: Option<Vec<Value>>,
-    logit_bias: Option<serde_json::Map<String, Value>>,
+    #[serde(flatten)]
+    other: OtherFields,
 }
 
 #[derive(Deserialize)]
@@ -41,14 +37,11 @@ struct StreamOptions {
 }
 
 #[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
 struct Message {
     role: String,
     content: Option<Content>,
+    #[serde(flatten)]
+    other: OtherFields,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +75,10 @@ impl ChatRequest {
 
     /// The order that the market understands.
     pub fn into_order(self) -> Result<ChatOrder, ApiError> {
-        self.refuse_what_is_not_there()?;
+        unsupported::refuse(&self.other)?;
+        if self.stream_options.is_some() && !self.streams() {
+            return Err(ApiError::bad_field("stream_options", "`stream_options` goes with `stream: true`"));
+        }
         let sampling = Sampling {
             temperature: in_range("temperature", self.temperature, 1.0, 0.0, 2.0)?,
             top_p: in_range("top_p", self.top_p, 1.0, f32::MIN_POSITIVE, 1.0)?,
@@ -111,47 +107,15 @@ impl ChatRequest {
                 format!("between 1 and {MOST_MESSAGES} messages are needed"),
             ));
         }
-        let messages = self.messages.into_iter().map(Message::read).collect::<Result<_, _>>()?;
-        Ok(ChatOrder { model: self.model, messages, max_tokens, sampling, stop })
-    }
-
-    fn refuse_what_is_not_there(&self) -> Result<(), ApiError> {
-        let present = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let nonzero = |number: Option<f32>| number.is_some_and(|number| number != 0.0);
-        let refused = [
-            ("n", self.n.is_some_and(|n| n != 1), "only one answer is made"),
-            ("tools", present(&self.tools), "the models here call no tools"),
-            ("functions", present(&self.functions), "the models here call no functions"),
-            ("logprobs", self.logprobs == Some(true), "probabilities are not given out"),
-            (
-                "logit_bias",
-                self.logit_bias.as_ref().is_some_and(|map| !map.is_empty()),
-                "there is no such setting here",
-            ),
-            ("frequency_penalty", nonzero(self.frequency_penalty), "there is no such setting here"),
-            ("presence_penalty", nonzero(self.presence_penalty), "there is no such setting here"),
-            (
-                "response_format",
-                self.response_format.as_ref().is_some_and(|format| format.r#type != "text"),
-                "answers are text only",
-            ),
-            (
-                "stream_options",
-                self.stream_options.is_some() && !self.streams(),
-                "this goes with `stream: true`",
-            ),
-        ];
-        match refused.into_iter().find(|(_, asked, _)| *asked) {
-            Some((param, _, why)) => {
-                Err(ApiError::bad_field(param, format!("`{param}` is not supported: {why}")))
-            }
-            None => Ok(()),
-        }
+        let messages = self.messages.into_iter().enumerate();
+        let messages = messages.map(|(number, message)| message.read(number)).collect::<Result<_, _>>()?;
+        Ok(ChatOrder { model: self.model, messages, max_tokens, sampling, stop, continues: false })
     }
 }
 
 impl Message {
-    fn read(self) -> Result<ChatMessage, ApiError> {
+    fn read(self, number: usize) -> Result<ChatMessage, ApiError> {
+        unsupported::refuse_in_message(number, &self.other)?;
         let role = match self.role.as_str() {
             "system" | "developer" => Role::System,
             "user" => Role::User,
@@ -202,12 +166,12 @@ fn positive(param: &'static str, number: i64) -> Result<u32, ApiError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::extract::parse, *};
 
     fn order(body: Value) -> Result<ChatOrder, ApiError> {
-        super::super::parse::<ChatRequest>(&body.to_string().into()).and_then(ChatRequest::into_order)
+        parse::<ChatRequest>(body.to_string().as_bytes()).and_then(ChatRequest::into_order)
     }
 
     fn with(field: &str, value: Value) -> Result<ChatOrder, ApiError> {
@@ -242,6 +206,10 @@ mod tests {
             ("max_tokens", json!(0)),
             ("n", json!(2)),
             ("tools", json!([{}])),
+            ("tool_choice", json!("required")),
+            ("reasoning_effort", json!("high")),
+            ("top_logprobs", json!(3)),
+            ("top_k", json!(40)),
             ("stop", json!(["a", "b", "c", "d", "e"])),
             ("stop", json!("")),
             ("response_format", json!({ "type": "json_object" })),
@@ -254,6 +222,27 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_not_supported_has_a_code_of_its_own() {
+        let refused = with("tool_choice", json!("required")).unwrap_err().body();
+        assert_eq!(refused["error"]["code"], "unsupported_parameter");
+        let long = with(&"x".repeat(5_000), json!(1)).unwrap_err().body();
+        assert_eq!(long["error"]["param"].as_str().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn a_message_that_was_an_answer_can_be_sent_back_but_tool_calls_cannot() {
+        let messages = |fields: Value| {
+            let mut message = json!({ "role": "assistant", "content": "Deep water." });
+            message.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            order(json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }, message] }))
+        };
+        messages(json!({ "refusal": null, "annotations": [], "tool_calls": null, "name": "sea" })).unwrap();
+        let refused = messages(json!({ "tool_calls": [{ "id": "1" }] })).unwrap_err().body();
+        assert_eq!(refused["error"]["param"], "messages[1].tool_calls");
+        assert_eq!(refused["error"]["code"], "unsupported_parameter");
+    }
+
+    #[test]
     fn nulls_mean_absent() {
         for field in ["temperature", "top_p", "max_tokens", "stop", "stream", "tools", "seed", "n"] {
             with(field, Value::Null).unwrap();
@@ -263,7 +252,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_an_order_or_a_refusal(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            let _ = super::super::parse::<ChatRequest>(&bytes.into()).map(ChatRequest::into_order);
+            let _ = parse::<ChatRequest>(&bytes).map(ChatRequest::into_order);
         }
     }
 }

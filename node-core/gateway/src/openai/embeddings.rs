@@ -2,25 +2,39 @@
 
 use std::sync::Arc;
 
-use axum::{Json, body::Bytes, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use edge_jobs::{EmbeddingsOrder, JobKind, Order};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{ApiError, admit, caller, models, parse};
+use super::{Admitted, ApiError, Caller, JsonBody, admit, models, unsupported::OtherFields};
 use crate::{MAX_INPUTS_PER_ORDER, gateway::Parts};
 
 /// As many texts as OpenAI takes in one request.
 const MOST_INPUTS: usize = 2048;
 
 #[derive(Deserialize)]
-struct Request {
+pub(super) struct Request {
     model: String,
     input: Input,
     #[serde(default)]
     encoding_format: Encoding,
     dimensions: Option<u32>,
+    /// For the caller's own records at OpenAI; it changes nothing.
+    #[serde(rename = "user")]
+    _user: Option<IgnoredAny>,
+    #[serde(flatten)]
+    unknown: OtherFields,
+}
+
+impl Request {
+    fn refuse_what_is_not_there(&self) -> Result<(), ApiError> {
+        match self.unknown.iter().find(|(_, value)| !value.is_null()) {
+            Some((name, _)) => Err(ApiError::unsupported(name, "there is no such setting here")),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -43,11 +57,10 @@ enum Encoding {
 
 pub(super) async fn create(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Caller(key): Caller,
+    JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Value>, ApiError> {
-    let key = caller(&parts, &headers).await?;
-    let request: Request = parse(&body)?;
+    request.refuse_what_is_not_there()?;
     let model = models::find(&parts, &request.model, JobKind::Embeddings).await?;
     let texts = texts(request.input)?;
     if let Some(wanted) = request.dimensions
@@ -65,7 +78,7 @@ pub(super) async fn create(
         .map(|inputs| EmbeddingsOrder { model: model.id.clone(), inputs: inputs.to_vec() })
         .collect();
     let priced: Vec<Order> = orders.iter().cloned().map(Order::Embeddings).collect();
-    let (bill, _place) = admit(&parts, &key, &priced).await?;
+    let Admitted { bill, place: _place, .. } = admit(&parts, &key, &priced).await?;
 
     let mut data = Vec::with_capacity(texts.len());
     let mut tokens = 0;

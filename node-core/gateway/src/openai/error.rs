@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 
 use crate::{BackendError, QueueFull, SpendingError, StoreError, authentication::Unauthenticated};
 
+/// A field's name is repeated up to this many characters.
+const LONGEST_PARAM: usize = 100;
 /// How long a client should wait before it asks again when nobody could serve it.
 const NO_PROVIDER_RETRY_S: u64 = 10;
+/// The same, when other calls of its key hold the money.
+const HELD_RETRY_S: u64 = 5;
 
 /// An error on its way to an OpenAI client.
 #[derive(Debug)]
@@ -18,7 +22,7 @@ pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     code: Option<&'static str>,
-    param: Option<&'static str>,
+    param: Option<String>,
     message: String,
     retry_after_s: Option<u64>,
 }
@@ -38,13 +42,20 @@ impl ApiError {
     }
 
     /// A 400 about one field.
-    pub fn bad_field(param: &'static str, message: impl Into<String>) -> Self {
-        Self { param: Some(param), ..Self::bad_request(message) }
+    pub fn bad_field(param: &str, message: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..Self::bad_request(message) }
+    }
+
+    /// A 400 about a field that asks for what is not there. `param` may be a stranger's text.
+    pub fn unsupported(param: &str, why: &str) -> Self {
+        let param: String = param.chars().take(LONGEST_PARAM).collect();
+        let message = format!("`{param}` is not supported: {why}");
+        Self { code: Some("unsupported_parameter"), ..Self::bad_field(&param, message) }
     }
 
     pub fn unknown_model(id: &str) -> Self {
         Self {
-            param: Some("model"),
+            param: Some("model".into()),
             ..Self::new(
                 StatusCode::NOT_FOUND,
                 "invalid_request_error",
@@ -52,6 +63,16 @@ impl ApiError {
                 BackendError::UnknownModel(id.chars().take(200).collect()).to_string(),
             )
         }
+    }
+
+    /// The body has more bytes than are read.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            Some("request_too_large"),
+            format!("a body of at most {limit} bytes is read"),
+        )
     }
 
     pub fn no_such_page() -> Self {
@@ -117,6 +138,16 @@ impl From<SpendingError> for ApiError {
     fn from(error: SpendingError) -> Self {
         match error {
             SpendingError::Store(error) => error.into(),
+            // Calls of the same key hold the money: it may be there in a moment.
+            SpendingError::Refused(refused) if refused.is_held_by_jobs() => Self {
+                retry_after_s: Some(HELD_RETRY_S),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "requests",
+                    Some("rate_limit_exceeded"),
+                    refused.to_string(),
+                )
+            },
             SpendingError::Refused(refused) => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "insufficient_quota",

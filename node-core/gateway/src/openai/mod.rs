@@ -5,22 +5,24 @@ mod chat_request;
 mod chunks;
 mod embeddings;
 mod error;
+mod extract;
 mod models;
+mod unsupported;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Bytes,
     extract::DefaultBodyLimit,
-    http::HeaderMap,
     routing::{any, get, post},
 };
 use edge_jobs::Order;
-use serde::de::DeserializeOwned;
 
-use self::error::ApiError;
-use crate::{Bill, KeyRecord, Place, authentication::authenticate, gateway::Parts};
+use self::{
+    error::ApiError,
+    extract::{Caller, JsonBody, ModelId},
+};
+use crate::{Bill, Cost, KeyRecord, Place, gateway::Parts};
 
 /// A request's body may be this large; it is text.
 const LARGEST_BODY: usize = 8 << 20;
@@ -37,24 +39,23 @@ pub(crate) fn routes() -> Router<Arc<Parts>> {
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
-/// The key of a call, or the 401 that its client expects.
-async fn caller(parts: &Parts, headers: &HeaderMap) -> Result<KeyRecord, ApiError> {
-    Ok(authenticate(headers, &parts.keys).await?)
-}
-
-/// The body as `T`, or a 400 that says what is wrong.
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("the body is not understood: {error}")))
+/// The right to begin a job.
+struct Admitted {
+    bill: Bill,
+    place: Place,
+    /// What the job can cost; the bill may be smaller than its highest.
+    cost: Cost,
 }
 
 /// Reserves the money for an order, then waits for a place. The money first: who cannot pay need not wait.
-async fn admit(parts: &Parts, key: &KeyRecord, orders: &[Order]) -> Result<(Bill, Place), ApiError> {
-    let mut highest = theta_types::Wei::zero();
+async fn admit(parts: &Parts, key: &KeyRecord, orders: &[Order]) -> Result<Admitted, ApiError> {
+    let mut cost = Cost::default();
     for order in orders {
-        highest += parts.ai.highest_cost(order).await?;
+        let more = parts.ai.cost(order).await?;
+        cost.least += more.least;
+        cost.highest += more.highest;
     }
-    let bill = parts.spending.open(key, highest).await?;
+    let bill = parts.spending.open(key, &cost).await?;
     let place = parts.admission.enter().await?;
-    Ok((bill, place))
+    Ok(Admitted { bill, place, cost })
 }

@@ -2,32 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Json, extract::State};
 use edge_jobs::JobKind;
 use serde_json::{Value, json};
 
-use super::{ApiError, caller};
+use super::{ApiError, Caller, ModelId};
 use crate::{Model, gateway::Parts};
 
-pub(super) async fn list(
-    State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    caller(&parts, &headers).await?;
+pub(super) async fn list(State(parts): State<Arc<Parts>>, _: Caller) -> Json<Value> {
     let models: Vec<_> = parts.ai.models().await.iter().map(shown).collect();
-    Ok(Json(json!({ "object": "list", "data": models })))
+    Json(json!({ "object": "list", "data": models }))
 }
 
 pub(super) async fn one(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
+    _: Caller,
+    ModelId(id): ModelId,
 ) -> Result<Json<Value>, ApiError> {
-    caller(&parts, &headers).await?;
     let models = parts.ai.models().await;
     let found = models.iter().find(|model| model.id == id).ok_or_else(|| ApiError::unknown_model(&id))?;
     Ok(Json(shown(found)))

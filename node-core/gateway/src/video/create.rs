@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, body::Bytes, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use theta_types::Wei;
 
 use super::{
-    caller,
     envelope::{VideoApiError, success},
+    extract::{Caller, JsonBody},
     read::shown,
     record::{UploadState, VideoRecord, VideoState},
 };
@@ -23,7 +23,7 @@ const MOST_METADATA: usize = 64;
 const LONGEST_TEXT: usize = 1024;
 
 #[derive(Deserialize)]
-struct Request {
+pub(super) struct Request {
     source_upload_id: Option<String>,
     source_uri: Option<String>,
     playback_policy: Option<String>,
@@ -37,12 +37,9 @@ struct Request {
 
 pub(super) async fn create(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Caller(key): Caller,
+    JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Value>, VideoApiError> {
-    let key = caller(&parts, &headers).await?;
-    let request: Request = serde_json::from_slice(&body)
-        .map_err(|error| VideoApiError::bad_request(format!("the body is not understood: {error}")))?;
     request.refuse_what_is_not_there()?;
     let upload = request.upload(&parts, &key).await?;
     let resolutions = request.resolutions()?;

@@ -35,6 +35,10 @@ impl VideoApiError {
         Self::new(StatusCode::NOT_FOUND, format!("there is no such {what} under this service account"))
     }
 
+    pub fn too_large(limit: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {limit} bytes are taken"))
+    }
+
     pub fn wrong_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
     }

@@ -2,9 +2,11 @@
 
 mod create;
 mod envelope;
+mod extract;
 mod read;
 mod receive;
 mod record;
+mod room;
 mod shop;
 mod upload;
 
@@ -13,14 +15,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::HeaderMap,
     routing::{get, post, put},
 };
 
 use self::envelope::VideoApiError;
 pub use self::record::{UploadRecord, UploadState, VideoFilter, VideoRecord, VideoState, VideoStore};
 pub(crate) use self::{envelope::no_such_page, shop::VideoShop};
-use crate::{KeyRecord, authentication::authenticate, gateway::Parts};
+use crate::gateway::Parts;
 
 /// A request's body may be this large, except for the bytes of an upload.
 const LARGEST_BODY: usize = 1 << 20;
@@ -36,8 +37,4 @@ pub(crate) fn routes() -> Router<Arc<Parts>> {
     // The upload counts its own bytes against the configured size.
     let bytes = Router::new().route("/upload/{id}", put(receive::receive)).layer(DefaultBodyLimit::disable());
     talk.merge(bytes).method_not_allowed_fallback(|| async { VideoApiError::wrong_method() })
-}
-
-async fn caller(parts: &Parts, headers: &HeaderMap) -> Result<KeyRecord, VideoApiError> {
-    Ok(authenticate(headers, &parts.keys).await?)
 }

@@ -2,30 +2,25 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    http::HeaderMap,
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    caller,
     envelope::{VideoApiError, success},
+    extract::{Asked, Caller, IdText},
     record::{VideoFilter, VideoRecord},
 };
-use crate::{KeyId, VideoId, clock::iso_text, gateway::Parts};
+use crate::{KeyId, KeyRecord, VideoId, clock::iso_text, gateway::Parts};
 
 /// Videos on one page at most.
 const LARGEST_PAGE: u64 = 100;
 
 pub(super) async fn one(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
+    Caller(key): Caller,
+    IdText(id): IdText,
 ) -> Result<Json<Value>, VideoApiError> {
-    let key = caller(&parts, &headers).await?;
     let id: VideoId = id.parse().map_err(|_| VideoApiError::not_found("video"))?;
     let video = parts.shop.store.video(&id).await?.filter(|video| video.key == key.id);
     let video = video.ok_or_else(|| VideoApiError::not_found("video"))?;
@@ -40,31 +35,30 @@ pub(super) struct Page {
 
 pub(super) async fn list(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    Path(account): Path<String>,
-    Query(page): Query<Page>,
+    Caller(key): Caller,
+    IdText(account): IdText,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, VideoApiError> {
     let take = page.number.unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
     let skip = page.page.unwrap_or(1).saturating_sub(1).saturating_mul(take);
-    find(&parts, &headers, &account, VideoFilter { skip, take, ..VideoFilter::default() }).await
+    find(&parts, &key, &account, VideoFilter { skip, take, ..VideoFilter::default() }).await
 }
 
 pub(super) async fn search(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
-    Path(account): Path<String>,
-    Query(metadata): Query<BTreeMap<String, String>>,
+    Caller(key): Caller,
+    IdText(account): IdText,
+    Asked(metadata): Asked<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, VideoApiError> {
-    find(&parts, &headers, &account, VideoFilter { metadata, skip: 0, take: LARGEST_PAGE }).await
+    find(&parts, &key, &account, VideoFilter { metadata, skip: 0, take: LARGEST_PAGE }).await
 }
 
 async fn find(
     parts: &Parts,
-    headers: &HeaderMap,
+    key: &KeyRecord,
     account: &str,
     filter: VideoFilter,
 ) -> Result<Json<Value>, VideoApiError> {
-    let key = caller(parts, headers).await?;
     if account.parse::<KeyId>().ok().as_ref() != Some(&key.id) {
         return Err(VideoApiError::not_found("service account"));
     }

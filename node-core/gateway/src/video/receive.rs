@@ -1,21 +1,23 @@
 //! `PUT` to an upload's address: bytes to disk, hashed on the way.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
 };
 use edge_jobs::ContentHash;
 use futures::StreamExt;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
-use tokio::{fs::File, io::AsyncWriteExt};
+use tokio::{fs::File, io::AsyncWriteExt, time::timeout};
 
 use super::{
     envelope::VideoApiError,
+    extract::{Asked, IdText},
     record::{UploadRecord, UploadState},
+    room::TakenRoom,
     shop::VideoShop,
     upload::token_hash,
 };
@@ -29,24 +31,24 @@ pub(super) struct Proof {
 
 pub(super) async fn receive(
     State(parts): State<Arc<Parts>>,
-    Path(id): Path<String>,
-    Query(proof): Query<Proof>,
+    IdText(id): IdText,
+    Asked(proof): Asked<Proof>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, VideoApiError> {
     let shop = &parts.shop;
     let waiting = find(shop, &id, &proof.token, parts.clock.now_ms()).await?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let room = room_for(shop, announced).await?;
+    let room = take_room(shop, announced.unwrap_or(0))?;
 
     let receiving = UploadRecord { state: UploadState::Receiving, ..waiting.clone() };
     if !shop.store.change_upload(UploadState::Waiting, receiving.clone()).await? {
         return Err(used_up());
     }
     // Whatever happens from here on, an incomplete file goes, and the address can be used again until it expires.
-    let mut guard =
-        Unfinished { shop: shop.clone(), waiting, file: shop.uploads.file(&receiving.id), armed: true };
-    let (bytes, hash) = write(body, &guard.file, room, announced).await?;
+    let file = shop.uploads.file(&receiving.id);
+    let mut unfinished = Unfinished { shop: shop.clone(), waiting, file, room: Some(room) };
+    let (bytes, hash) = unfinished.write(body, announced).await?;
     let received = UploadRecord {
         state: UploadState::Received,
         bytes: Some(bytes),
@@ -57,7 +59,7 @@ pub(super) async fn receive(
     if !shop.store.change_upload(UploadState::Receiving, received).await? {
         return Err(used_up());
     }
-    guard.armed = false;
+    unfinished.finish();
     Ok(StatusCode::OK)
 }
 
@@ -86,10 +88,6 @@ fn used_up() -> VideoApiError {
     VideoApiError::new(StatusCode::CONFLICT, "this upload address is used; ask for a new one by POST /upload")
 }
 
-fn too_large(limit: u64) -> VideoApiError {
-    VideoApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {limit} bytes are taken"))
-}
-
 fn disk_full() -> VideoApiError {
     VideoApiError::new(
         StatusCode::INSUFFICIENT_STORAGE,
@@ -97,56 +95,18 @@ fn disk_full() -> VideoApiError {
     )
 }
 
-/// How many bytes are taken: the size cap, or what is left of the folder's capacity.
-async fn room_for(shop: &VideoShop, announced: Option<u64>) -> Result<Room, VideoApiError> {
-    let held: u64 = shop.store.uploads().await?.iter().filter_map(|upload| upload.bytes).sum();
-    let free = shop.uploads.capacity.saturating_sub(held);
-    let room = Room { largest: shop.uploads.largest, free };
-    room.check(announced.unwrap_or(0))?;
-    Ok(room)
+fn stalled(idle: Duration) -> VideoApiError {
+    let seconds = idle.as_secs_f32();
+    let message = format!("no bytes came for {seconds} s; put them again while the address is good");
+    VideoApiError::new(StatusCode::REQUEST_TIMEOUT, message)
 }
 
-#[derive(Clone, Copy)]
-struct Room {
-    largest: u64,
-    free: u64,
-}
-
-impl Room {
-    fn check(self, bytes: u64) -> Result<(), VideoApiError> {
-        if bytes > self.largest {
-            Err(too_large(self.largest))
-        } else if bytes > self.free {
-            Err(disk_full())
-        } else {
-            Ok(())
-        }
+/// Room for so many bytes, when they are not more than one upload may have and the folder has it.
+fn take_room(shop: &VideoShop, bytes: u64) -> Result<TakenRoom, VideoApiError> {
+    if bytes > shop.uploads.largest {
+        return Err(VideoApiError::too_large(shop.uploads.largest));
     }
-}
-
-async fn write(
-    body: Body,
-    path: &PathBuf,
-    room: Room,
-    announced: Option<u64>,
-) -> Result<(u64, ContentHash), VideoApiError> {
-    let mut file = File::create(path).await.map_err(disk_error)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = 0u64;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk =
-            chunk.map_err(|_| VideoApiError::bad_request("the upload broke off; put the bytes again"))?;
-        bytes += chunk.len() as u64;
-        room.check(bytes)?;
-        hasher.update(&chunk);
-        file.write_all(&chunk).await.map_err(disk_error)?;
-    }
-    if bytes == 0 || announced.is_some_and(|announced| announced != bytes) {
-        return Err(VideoApiError::bad_request("the file is empty or incomplete; put the bytes again"));
-    }
-    file.sync_all().await.map_err(disk_error)?;
-    Ok((bytes, ContentHash(*hasher.finalize().as_bytes())))
+    shop.room.take(bytes).ok_or_else(disk_full)
 }
 
 fn disk_error(error: std::io::Error) -> VideoApiError {
@@ -160,25 +120,66 @@ fn disk_error(error: std::io::Error) -> VideoApiError {
     }
 }
 
-/// Puts an upload that did not complete back to waiting, also when its client goes away.
+/// An upload whose bytes come. When it is dropped before [`Unfinished::finish`], also because its client went away, its
+/// file goes and it waits again.
 struct Unfinished {
     shop: VideoShop,
     waiting: UploadRecord,
     file: PathBuf,
-    armed: bool,
+    /// `None` once it is finished.
+    room: Option<TakenRoom>,
+}
+
+impl Unfinished {
+    /// Writes the body to the file. Without an announced length room is taken as the bytes come.
+    async fn write(
+        &mut self,
+        body: Body,
+        announced: Option<u64>,
+    ) -> Result<(u64, ContentHash), VideoApiError> {
+        let (largest, idle) = (self.shop.uploads.largest, self.shop.uploads.idle);
+        let mut file = File::create(&self.file).await.map_err(disk_error)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = 0u64;
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = timeout(idle, chunks.next()).await.map_err(|_| stalled(idle))? {
+            let chunk =
+                chunk.map_err(|_| VideoApiError::bad_request("the upload broke off; put the bytes again"))?;
+            bytes += chunk.len() as u64;
+            if bytes > largest {
+                return Err(VideoApiError::too_large(largest));
+            }
+            if self.room.as_mut().is_none_or(|room| !room.grow_to(bytes)) {
+                return Err(disk_full());
+            }
+            hasher.update(&chunk);
+            file.write_all(&chunk).await.map_err(disk_error)?;
+        }
+        if bytes == 0 || announced.is_some_and(|announced| announced != bytes) {
+            return Err(VideoApiError::bad_request("the file is empty or incomplete; put the bytes again"));
+        }
+        file.sync_all().await.map_err(disk_error)?;
+        Ok((bytes, ContentHash(*hasher.finalize().as_bytes())))
+    }
+
+    /// The upload is there, and keeps its room.
+    fn finish(mut self) {
+        if let Some(room) = self.room.take() {
+            room.keep();
+        }
+    }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !self.armed {
-            return;
-        }
+        let Some(room) = self.room.take() else { return };
         let (store, waiting, file) =
             (self.shop.store.clone(), self.waiting.clone(), std::mem::take(&mut self.file));
         self.shop.tasks.spawn(async move {
             if let Err(error) = tokio::fs::remove_file(&file).await {
                 tracing::warn!(%error, file = %file.display(), "an incomplete upload could not be removed");
             }
+            drop(room);
             if let Err(error) = store.change_upload(UploadState::Receiving, waiting).await {
                 tracing::warn!(%error, "an upload could not be put back to waiting");
             }

@@ -11,8 +11,9 @@ use crate::{KeyId, StoreError, UploadId, VideoId, VideoPhase};
 /// Keeps uploads and videos.
 #[async_trait]
 pub trait VideoStore: Send + Sync {
-    /// Keeps a new upload.
-    async fn add_upload(&self, upload: UploadRecord) -> Result<(), StoreError>;
+    /// Keeps a new upload. False, and nothing is kept, when its key has `most_waiting` already that are not received and
+    /// not expired when this one is created.
+    async fn add_upload(&self, upload: UploadRecord, most_waiting: usize) -> Result<bool, StoreError>;
     /// An upload.
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>, StoreError>;
     /// Replaces an upload's record if its state is still `from`; false when it is not, or there is no such upload.

@@ -1,6 +1,10 @@
 //! Where videos are made: a bounded queue of them, worked on a few at a time.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use edge_jobs::ContentHash;
 use futures::StreamExt;
@@ -8,7 +12,10 @@ use theta_types::Wei;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::record::{UploadRecord, UploadState, VideoRecord, VideoState, VideoStore};
+use super::{
+    record::{UploadRecord, UploadState, VideoRecord, VideoState, VideoStore},
+    room::UploadRoom,
+};
 use crate::{
     BackendError, Bill, Clock, GatewayConfig, GatewayError, Keys, SourceFile, Spending, SpendingError,
     StoreError, UploadId, VideoBackend, VideoEvent, VideoId, VideoRequest,
@@ -25,6 +32,7 @@ pub(crate) struct VideoShop {
     pub store: Arc<dyn VideoStore>,
     pub backend: Arc<dyn VideoBackend>,
     pub uploads: UploadRules,
+    pub room: UploadRoom,
     /// Tasks that outlive their request.
     pub tasks: TaskTracker,
     queue: mpsc::Sender<VideoId>,
@@ -37,8 +45,9 @@ pub(crate) struct UploadRules {
     pub public_base: String,
     pub folder: PathBuf,
     pub largest: u64,
-    pub capacity: u64,
     pub lifetime: Duration,
+    pub idle: Duration,
+    pub most_waiting: usize,
 }
 
 impl UploadRules {
@@ -62,14 +71,18 @@ impl VideoShop {
             public_base: config.public_base.trim_end_matches('/').to_owned(),
             folder: config.uploads.clone(),
             largest: config.largest_upload,
-            capacity: config.uploads_capacity,
             lifetime: config.upload_lifetime,
+            idle: config.upload_idle,
+            most_waiting: config.uploads_waiting,
         };
         tokio::fs::create_dir_all(&uploads.folder)
             .await
             .map_err(|cause| GatewayError::Uploads { folder: uploads.folder.clone(), cause })?;
+        let mut taken = 0u64;
         for upload in store.uploads().await? {
+            taken = taken.saturating_add(upload.bytes.unwrap_or(0));
             if upload.state == UploadState::Receiving {
+                remove_file(&uploads.file(&upload.id)).await;
                 let waiting = UploadRecord { state: UploadState::Waiting, ..upload };
                 store.change_upload(UploadState::Receiving, waiting).await?;
             }
@@ -78,7 +91,8 @@ impl VideoShop {
 
         let (queue, orders) = mpsc::channel(config.videos_waiting.max(1));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let shop = Self { store, backend, uploads, tasks, queue, stop };
+        let room = UploadRoom::new(config.uploads_capacity, taken);
+        let shop = Self { store, backend, uploads, room, tasks, queue, stop };
         let bench = Bench { shop: shop.clone(), keys, spending, clock, again: config.videos_again };
         let at_once = config.videos_at_once.max(1);
         shop.tasks.spawn(bench.clone().work(orders, at_once));
@@ -209,7 +223,7 @@ impl Bench {
         let key = self.keys.list().await?.into_iter().find(|key| key.id == video.key);
         let key = key.filter(|key| key.revoked_ms.is_none());
         let key = key.ok_or_else(|| Unmade::Because("the API key of this video was revoked".into()))?;
-        let bill = self.spending.open(&key, self.shop.backend.highest_cost(&media).await?).await?;
+        let bill = self.spending.open(&key, &self.shop.backend.cost(&media).await?).await?;
         let request = VideoRequest {
             id: video.id.clone(),
             title: video.file_name.clone(),
@@ -297,13 +311,22 @@ impl Bench {
             if !over || needed.iter().any(|video| video.upload == upload.id) {
                 continue;
             }
-            match tokio::fs::remove_file(self.shop.uploads.file(&upload.id)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, upload = %upload.id, "an old upload could not be removed");
-                }
-                _ => self.shop.store.remove_upload(&upload.id).await?,
+            if remove_file(&self.shop.uploads.file(&upload.id)).await {
+                self.shop.store.remove_upload(&upload.id).await?;
+                self.shop.room.give_back(upload.bytes.unwrap_or(0));
             }
         }
         Ok(())
+    }
+}
+
+/// Removes an upload's file; whether it is gone.
+async fn remove_file(path: &Path) -> bool {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, file = %path.display(), "an upload could not be removed");
+            false
+        }
+        _ => true,
     }
 }

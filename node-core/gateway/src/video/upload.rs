@@ -2,24 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use super::{
-    caller,
     envelope::{VideoApiError, success},
+    extract::Caller,
     record::{UploadRecord, UploadState},
 };
 use crate::{UploadId, clock::iso_text, gateway::Parts, identifiers::random_text};
 
+/// When a client should ask again if too many of its addresses wait.
+const FULL_RETRY_S: u64 = 60;
 /// Characters of the token in an upload address: it stands for the key while the address lives.
 const TOKEN_LENGTH: usize = 32;
 
 pub(super) async fn create(
     State(parts): State<Arc<Parts>>,
-    headers: HeaderMap,
+    Caller(key): Caller,
 ) -> Result<Json<Value>, VideoApiError> {
-    let key = caller(&parts, &headers).await?;
     let token = random_text(TOKEN_LENGTH);
     let now_ms = parts.clock.now_ms();
     let lifetime_ms = i64::try_from(parts.shop.uploads.lifetime.as_millis()).unwrap_or(i64::MAX);
@@ -34,7 +35,12 @@ pub(super) async fn create(
         bytes: None,
         hash: None,
     };
-    parts.shop.store.add_upload(upload.clone()).await?;
+    if !parts.shop.store.add_upload(upload.clone(), parts.shop.uploads.most_waiting).await? {
+        return Err(VideoApiError::try_later(
+            "too many upload addresses of this service account wait for their bytes; use those, or wait until they expire",
+            FULL_RETRY_S,
+        ));
+    }
     let address = format!("{}/upload/{}?token={token}", parts.shop.uploads.public_base, upload.id);
     Ok(success(json!({ "uploads": [{
         "id": upload.id,

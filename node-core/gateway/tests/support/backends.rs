@@ -10,15 +10,18 @@ use std::{
 
 use async_trait::async_trait;
 use edge_gateway::{
-    AiBackend, BackendError, Bill, ChatEvent, ChatStream, Embeddings, Model, Playback, SourceFile,
+    AiBackend, BackendError, Bill, ChatEvent, ChatStream, Cost, Embeddings, Model, Playback, SourceFile,
     VideoBackend, VideoEvent, VideoPhase, VideoRequest, VideoStream,
 };
 use edge_jobs::{ChatFinish, ChatOrder, EmbeddingsOrder, JobKind, MediaInfo, Order};
 use futures::{StreamExt, stream};
 use theta_types::Wei;
 
-/// Says the words it was given, one event each, and charges one wei for each.
+/// Says the words it was given, one event each, and charges the price of a unit for each.
 pub struct ScriptedAi {
+    pub price: Wei,
+    /// Units of a chat that only the model's context ends.
+    pub longest: u64,
     pub words: Vec<&'static str>,
     pub pause: Duration,
     pub then: Option<BackendError>,
@@ -31,6 +34,8 @@ pub struct ScriptedAi {
 impl Default for ScriptedAi {
     fn default() -> Self {
         Self {
+            price: Wei::from(1u64),
+            longest: 100,
             words: vec!["Deep", " water", "."],
             pause: Duration::ZERO,
             then: None,
@@ -80,11 +85,12 @@ impl AiBackend for ScriptedAi {
         ]
     }
 
-    async fn highest_cost(&self, order: &Order) -> Result<Wei, BackendError> {
-        Ok(match order {
-            Order::Chat(chat) => Wei::from(u64::from(chat.max_tokens.unwrap_or(100))),
-            _ => Wei::from(1u64),
-        })
+    async fn cost(&self, order: &Order) -> Result<Cost, BackendError> {
+        let units = match order {
+            Order::Chat(chat) => chat.max_tokens.map_or(self.longest, u64::from),
+            _ => 1,
+        };
+        Ok(Cost { least: self.price.clone(), highest: &self.price * units })
     }
 
     async fn chat(&self, order: ChatOrder, bill: Bill) -> Result<ChatStream, BackendError> {
@@ -93,15 +99,15 @@ impl AiBackend for ScriptedAi {
             return Err(error);
         }
         let running = Running::start(&self.running);
-        let (pause, said) = (self.pause, self.said.clone());
+        let (pause, said, price) = (self.pause, self.said.clone(), self.price.clone());
         let count = self.words.len() as u64;
         let words = stream::iter(self.words.clone()).then(move |word| {
             // The closure owns it, so that it lives as long as the stream.
             let _ = &running;
-            let (bill, said) = (bill.clone(), said.clone());
+            let (bill, said, price) = (bill.clone(), said.clone(), price.clone());
             async move {
                 tokio::time::sleep(pause).await;
-                bill.charge(&Wei::from(1u64))?;
+                bill.charge(&price)?;
                 said.fetch_add(1, Ordering::SeqCst);
                 Ok(ChatEvent::Text(word.to_owned()))
             }
@@ -124,7 +130,7 @@ impl AiBackend for ScriptedAi {
         }
         let _running = Running::start(&self.running);
         tokio::time::sleep(self.pause).await;
-        bill.charge(&Wei::from(1u64))?;
+        bill.charge(&self.price)?;
         let prompt_tokens = order.inputs.len() as u64 * 2;
         Ok(Embeddings { vectors: order.inputs.iter().map(|text| vector_of(text)).collect(), prompt_tokens })
     }
@@ -175,9 +181,9 @@ impl VideoBackend for ScriptedVideo {
         self.inspected.clone()
     }
 
-    async fn highest_cost(&self, _media: &MediaInfo) -> Result<Wei, BackendError> {
+    async fn cost(&self, _media: &MediaInfo) -> Result<Cost, BackendError> {
         self.ask(1)?;
-        Ok(Wei::from(self.cost * 2))
+        Ok(Cost { least: Wei::from(self.cost), highest: Wei::from(self.cost * 2) })
     }
 
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError> {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 use edge_gateway::{
-    Day, KeyId, KeyRecord, KeyStore, Reservation, ReservationId, SpendingLimits, SpendingRefused,
-    SpendingStore, Spent, StoreError, UploadId, UploadRecord, UploadState, VideoFilter, VideoId, VideoRecord,
-    VideoStore,
+    Counted, Day, KeyId, KeyRecord, KeyStore, Reservation, ReservationId, SpendingLimits, SpendingRefused,
+    SpendingStore, Spent, StoreError, Sums, UploadId, UploadRecord, UploadState, VideoFilter, VideoId,
+    VideoRecord, VideoStore,
 };
 use theta_types::Wei;
 
@@ -23,13 +23,11 @@ struct Tables {
 }
 
 impl Tables {
-    fn sum(&self, key: Option<&KeyId>, day: Option<Day>) -> Wei {
-        let open = self.open.iter().map(|r| (&r.key, r.day, &r.amount));
-        let booked = self.booked.iter().map(|(k, d, a)| (k, *d, a));
-        open.chain(booked)
-            .filter(|(k, d, _)| key.is_none_or(|key| *k == key) && day.is_none_or(|day| *d == day))
-            .map(|(_, _, amount)| amount.clone())
-            .sum()
+    fn sums(&self, key: Option<&KeyId>, day: Option<Day>) -> Sums {
+        let counts = |k: &KeyId, d: Day| key.is_none_or(|key| k == key) && day.is_none_or(|day| d == day);
+        let open = self.open.iter().filter(|r| counts(&r.key, r.day)).map(|r| &r.amount);
+        let booked = self.booked.iter().filter(|(k, d, _)| counts(k, *d)).map(|(_, _, amount)| amount);
+        Sums { booked: booked.sum(), reserved: open.sum() }
     }
 }
 
@@ -68,20 +66,18 @@ impl SpendingStore for MemoryStore {
         &self,
         r: Reservation,
         limits: SpendingLimits,
-    ) -> Result<Result<(), SpendingRefused>, StoreError> {
+    ) -> Result<Result<Wei, SpendingRefused>, StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let passes = |limit: Option<Wei>, sum: Wei| limit.is_some_and(|limit| sum + &r.amount > limit);
-        if passes(limits.key_day, tables.sum(Some(&r.key), Some(r.day))) {
-            return Ok(Err(SpendingRefused::KeyDay));
+        let counted = Counted {
+            key_day: tables.sums(Some(&r.key), Some(r.day)),
+            key_total: tables.sums(Some(&r.key), None),
+            all_day: tables.sums(None, Some(r.day)),
+        };
+        let granted = limits.grant(&r, &counted);
+        if let Ok(amount) = granted.clone() {
+            tables.open.push(Reservation { amount, ..r });
         }
-        if passes(limits.key_total, tables.sum(Some(&r.key), None)) {
-            return Ok(Err(SpendingRefused::KeyTotal));
-        }
-        if passes(limits.all_day, tables.sum(None, Some(r.day))) {
-            return Ok(Err(SpendingRefused::AllDay));
-        }
-        tables.open.push(r);
-        Ok(Ok(()))
+        Ok(granted)
     }
 
     async fn book(&self, id: &ReservationId, spent: &Wei) -> Result<(), StoreError> {
@@ -102,15 +98,26 @@ impl SpendingStore for MemoryStore {
 
     async fn spent(&self, key: &KeyId, day: Day) -> Result<Spent, StoreError> {
         let tables = self.0.lock().unwrap();
-        Ok(Spent { day: tables.sum(Some(key), Some(day)), total: tables.sum(Some(key), None) })
+        let whole = |Sums { booked, reserved }| booked + &reserved;
+        let (today, ever) = (tables.sums(Some(key), Some(day)), tables.sums(Some(key), None));
+        Ok(Spent { day: whole(today), total: whole(ever) })
     }
 }
 
 #[async_trait]
 impl VideoStore for MemoryStore {
-    async fn add_upload(&self, upload: UploadRecord) -> Result<(), StoreError> {
-        self.0.lock().unwrap().uploads.push(upload);
-        Ok(())
+    async fn add_upload(&self, upload: UploadRecord, most_waiting: usize) -> Result<bool, StoreError> {
+        let mut tables = self.0.lock().unwrap();
+        let waits = |kept: &&UploadRecord| {
+            kept.key == upload.key
+                && kept.state != UploadState::Received
+                && kept.expires_ms > upload.created_ms
+        };
+        let fits = tables.uploads.iter().filter(waits).count() < most_waiting;
+        if fits {
+            tables.uploads.push(upload);
+        }
+        Ok(fits)
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>, StoreError> {

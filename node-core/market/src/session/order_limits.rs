@@ -125,6 +125,7 @@ mod tests {
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
+            continues: false,
         }
     }
 

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use edge_gateway::{
-    Day, KeyId, Reservation, ReservationId, SpendingLimits, SpendingRefused, SpendingStore, Spent, StoreError,
+    Counted, Day, KeyId, Reservation, ReservationId, SpendingLimits, SpendingRefused, SpendingStore, Spent,
+    StoreError, Sums,
 };
 use rusqlite::{Connection, params};
 use theta_types::Wei;
@@ -18,7 +19,7 @@ impl SpendingStore for Database {
         &self,
         reservation: Reservation,
         limits: SpendingLimits,
-    ) -> Result<Result<(), SpendingRefused>, StoreError> {
+    ) -> Result<Result<Wei, SpendingRefused>, StoreError> {
         self.write_async(move |tx| reserve(tx, &reservation, &limits)).await.map_err(StoreError::new)
     }
 
@@ -38,7 +39,9 @@ impl SpendingStore for Database {
     async fn spent(&self, key: &KeyId, day: Day) -> Result<Spent, StoreError> {
         let key = key.clone();
         let spent = move |c: &Connection| {
-            Ok(Spent { day: sum(c, Some(&key), Some(day))?, total: sum(c, Some(&key), None)? })
+            let whole = |Sums { booked, reserved }| booked + &reserved;
+            let (today, ever) = (sums(c, Some(&key), Some(day))?, sums(c, Some(&key), None)?);
+            Ok(Spent { day: whole(today), total: whole(ever) })
         };
         self.read_async(spent).await.map_err(StoreError::new)
     }
@@ -48,25 +51,23 @@ fn reserve(
     connection: &Connection,
     reservation: &Reservation,
     limits: &SpendingLimits,
-) -> Result<Result<(), SpendingRefused>, DatabaseError> {
+) -> Result<Result<Wei, SpendingRefused>, DatabaseError> {
     let (key, day) = (Some(&reservation.key), Some(reservation.day));
-    for (limit, key, day, refused) in [
-        (&limits.key_day, key, day, SpendingRefused::KeyDay),
-        (&limits.key_total, key, None, SpendingRefused::KeyTotal),
-        (&limits.all_day, None, day, SpendingRefused::AllDay),
-    ] {
-        if let Some(limit) = limit
-            && sum(connection, key, day)? + &reservation.amount > *limit
-        {
-            return Ok(Err(refused));
-        }
-    }
+    let counted = Counted {
+        key_day: sums(connection, key, day)?,
+        key_total: sums(connection, key, None)?,
+        all_day: sums(connection, None, day)?,
+    };
+    let granted = match limits.grant(reservation, &counted) {
+        Ok(granted) => granted,
+        Err(refused) => return Ok(Err(refused)),
+    };
     run(
         connection,
         "INSERT INTO gateway_reservations (id, key_id, day, amount) VALUES (?1, ?2, ?3, ?4)",
-        params![reservation.id.0, Text(&reservation.key), reservation.day.0, Text(&reservation.amount)],
+        params![reservation.id.0, Text(&reservation.key), reservation.day.0, Text(&granted)],
     )?;
-    Ok(Ok(()))
+    Ok(Ok(granted))
 }
 
 /// Ends a reservation with what was spent, or in full.
@@ -87,11 +88,14 @@ fn book(connection: &Connection, id: &str, spent: Option<&Wei>) -> Result<(), Da
 }
 
 /// What is booked and reserved, of one key or all, on one day or all.
-fn sum(connection: &Connection, key: Option<&KeyId>, day: Option<Day>) -> Result<Wei, DatabaseError> {
-    let sql = "SELECT amount FROM gateway_spent WHERE (?1 IS NULL OR key_id = ?1) AND (?2 IS NULL OR day = ?2)
-               UNION ALL
-               SELECT amount FROM gateway_reservations WHERE (?1 IS NULL OR key_id = ?1) AND (?2 IS NULL OR day = ?2)";
-    let parameters = params![key.map(Text), day.map(|day| day.0)];
-    let amounts = collect(connection, sql, parameters, |row| row.get::<_, Text<Wei>>(0))?;
-    Ok(amounts.into_iter().map(|Text(amount)| amount).sum())
+fn sums(connection: &Connection, key: Option<&KeyId>, day: Option<Day>) -> Result<Sums, DatabaseError> {
+    let sum = |table: &str| -> Result<Wei, DatabaseError> {
+        let sql = format!(
+            "SELECT amount FROM {table} WHERE (?1 IS NULL OR key_id = ?1) AND (?2 IS NULL OR day = ?2)"
+        );
+        let parameters = params![key.map(Text), day.map(|day| day.0)];
+        let amounts = collect(connection, &sql, parameters, |row| row.get::<_, Text<Wei>>(0))?;
+        Ok(amounts.into_iter().map(|Text(amount)| amount).sum())
+    };
+    Ok(Sums { booked: sum("gateway_spent")?, reserved: sum("gateway_reservations")? })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edge_gateway::{
-    Clock, Day, KeyId, Keys, Reservation, ReservationId, SpendingLimits, SpendingRefused, SpendingStore,
+    Clock, Day, KeyId, Keys, Reservation, ReservationId, SpendingLimit, SpendingLimits, SpendingStore,
     UploadId, UploadRecord, UploadState, VideoFilter, VideoId, VideoPhase, VideoRecord, VideoState,
     VideoStore,
 };
@@ -84,26 +84,29 @@ async fn keys_survive_a_restart_and_a_revocation_stays() {
 async fn spending_counts_reservations_and_bookings_together() {
     let kept = Kept::new();
     let (key, other) = (KeyId::random(), KeyId::random());
-    let reserve = async |database: &Database, id: &str, key: &KeyId, day: i64, amount: u64| {
+    let reserve = async |database: &Database, id: &str, key: &KeyId, day: i64, least: u64, amount: u64| {
         let limits = SpendingLimits {
             key_day: Some(Wei::from(10u64)),
             key_total: Some(Wei::from(15u64)),
             all_day: Some(Wei::from(16u64)),
         };
-        let amount = Wei::from(amount);
+        let (amount, least) = (Wei::from(amount), Wei::from(least));
         let reservation =
-            Reservation { id: ReservationId(id.into()), key: key.clone(), day: Day(day), amount };
-        database.reserve(reservation, limits).await.unwrap()
+            Reservation { id: ReservationId(id.into()), key: key.clone(), day: Day(day), amount, least };
+        let granted = database.reserve(reservation, limits).await.unwrap();
+        granted.map(|granted| granted.to_u64().unwrap()).map_err(|refused| refused.limit)
     };
     let database = kept.database.clone();
-    assert_eq!(reserve(&database, "a", &key, 1, 9).await, Ok(()));
-    assert_eq!(reserve(&database, "b", &key, 1, 2).await, Err(SpendingRefused::KeyDay));
+    assert_eq!(reserve(&database, "a", &key, 1, 9, 9).await, Ok(9));
+    assert_eq!(reserve(&database, "b", &key, 1, 2, 2).await, Err(SpendingLimit::KeyDay));
     database.book(&ReservationId("a".into()), &Wei::from(4u64)).await.unwrap();
     database.book(&ReservationId("a".into()), &Wei::from(4u64)).await.unwrap();
-    assert_eq!(reserve(&database, "c", &key, 1, 6).await, Ok(()));
-    assert_eq!(reserve(&database, "d", &key, 2, 6).await, Err(SpendingRefused::KeyTotal));
-    assert_eq!(reserve(&database, "e", &other, 1, 7).await, Err(SpendingRefused::AllDay));
-    assert_eq!(reserve(&database, "f", &other, 1, 6).await, Ok(()));
+    // More is asked for than is left: what is left is granted, and only that is kept.
+    assert_eq!(reserve(&database, "c", &key, 1, 1, 500).await, Ok(6));
+    assert_eq!(reserve(&database, "d", &key, 2, 6, 6).await, Err(SpendingLimit::KeyTotal));
+    assert_eq!(reserve(&database, "e", &other, 1, 7, 7).await, Err(SpendingLimit::AllDay));
+    assert_eq!(reserve(&database, "f", &other, 1, 5, 7).await, Ok(6));
+    assert_eq!(reserve(&database, "g", &other, 1, 1, 1).await, Err(SpendingLimit::AllDay));
 
     let kept = kept.restarted();
     kept.database.book_open_in_full().await.unwrap();
@@ -116,7 +119,7 @@ async fn spending_counts_reservations_and_bookings_together() {
 async fn an_upload_changes_only_from_the_state_that_is_expected() {
     let kept = Kept::new();
     let waiting = upload(&KeyId::random());
-    kept.database.add_upload(waiting.clone()).await.unwrap();
+    assert!(kept.database.add_upload(waiting.clone(), 1).await.unwrap());
     let received = UploadRecord {
         state: UploadState::Received,
         bytes: Some(u64::from(u32::MAX) * 3),
@@ -129,6 +132,23 @@ async fn an_upload_changes_only_from_the_state_that_is_expected() {
     assert_eq!(kept.database.upload(&waiting.id).await.unwrap(), Some(received));
     kept.database.remove_upload(&waiting.id).await.unwrap();
     assert_eq!(kept.database.uploads().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_key_has_only_so_many_uploads_that_wait() {
+    let kept = Kept::new();
+    let key = KeyId::random();
+    let add = async |upload| kept.database.add_upload(upload, 2).await.unwrap();
+    let waiting = upload(&key);
+    assert!(add(waiting.clone()).await && add(upload(&key)).await);
+    assert!(!add(upload(&key)).await);
+    assert!(add(upload(&KeyId::random())).await, "another key's do not count");
+    // One whose bytes have come makes a place, and so do those that have expired.
+    let received = UploadRecord { state: UploadState::Received, ..waiting };
+    assert!(kept.database.change_upload(UploadState::Waiting, received).await.unwrap());
+    assert!(add(upload(&key)).await);
+    assert!(!add(upload(&key)).await);
+    assert!(add(UploadRecord { created_ms: 3, expires_ms: 6, ..upload(&key) }).await);
 }
 
 #[tokio::test]

@@ -20,8 +20,20 @@ const VIDEO: &str = "SELECT id, key_id, upload_id, created_ms, updated_ms, file_
 
 #[async_trait]
 impl VideoStore for Database {
-    async fn add_upload(&self, upload: UploadRecord) -> Result<(), StoreError> {
-        self.write_async(move |tx| put_upload(tx, &upload)).await.map_err(StoreError::new)
+    async fn add_upload(&self, upload: UploadRecord, most_waiting: usize) -> Result<bool, StoreError> {
+        let add = move |tx: &rusqlite::Transaction<'_>| {
+            let sql =
+                "SELECT count(*) FROM gateway_uploads WHERE key_id = ?1 AND state <> ?2 AND expires_ms > ?3";
+            let received = UploadState::Received.name();
+            let parameters = params![Text(&upload.key), received, upload.created_ms];
+            let waiting = first(tx, sql, parameters, |row| row.get::<_, Count>(0))?;
+            let fits = waiting.is_none_or(|Count(waiting)| waiting < most_waiting as u64);
+            if fits {
+                put_upload(tx, &upload)?;
+            }
+            Ok(fits)
+        };
+        self.write_async(add).await.map_err(StoreError::new)
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>, StoreError> {

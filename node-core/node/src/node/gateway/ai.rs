@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use edge_gateway::{AiBackend, BackendError, Bill, ChatEvent, ChatStream, Embeddings, Model};
+use edge_gateway::{AiBackend, BackendError, Bill, ChatEvent, ChatStream, Cost, Embeddings, Model};
 use edge_jobs::{ChatOrder, EmbeddingsOrder, Order, TOKENS_PER_UNIT};
 use edge_market::requester;
 use futures::{StreamExt, stream};
@@ -27,11 +27,11 @@ impl AiBackend for MarketAi {
         models::listed()
     }
 
-    async fn highest_cost(&self, order: &Order) -> Result<Wei, BackendError> {
+    async fn cost(&self, order: &Order) -> Result<Cost, BackendError> {
         let edge = self.access.edge()?;
         let quote = edge.requester.quote(order).map_err(|error| backend_error(error, &Wei::zero()))?;
         let units = quote.units.unwrap_or_else(|| units_of_context(order));
-        Ok(quote.highest(units.saturating_add(SPARE_UNITS)))
+        Ok(Cost { least: quote.highest(1), highest: quote.highest(units.saturating_add(SPARE_UNITS)) })
     }
 
     async fn chat(&self, order: ChatOrder, bill: Bill) -> Result<ChatStream, BackendError> {

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edge_gateway::{
-    BackendError, Bill, Playback, SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest, VideoStream,
+    BackendError, Bill, Cost, Playback, SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest,
+    VideoStream,
 };
 use edge_jobs::{ContentHash, Event, Ladder, MediaInfo, Order, Task, ThumbnailOrder, TranscodeOrder};
 use edge_market::requester::{RequestError, TranscodeEvent, TranscodeJob, TranscodeResult};
@@ -77,7 +78,7 @@ impl VideoBackend for MarketVideo {
         }
     }
 
-    async fn highest_cost(&self, media: &MediaInfo) -> Result<Wei, BackendError> {
+    async fn cost(&self, media: &MediaInfo) -> Result<Cost, BackendError> {
         let order = Order::Transcode(order_of(ContentHash([0; 32]), 1, media, &[]));
         let deadline = tokio::time::Instant::now() + PROVIDER_PATIENCE;
         loop {
@@ -85,7 +86,11 @@ impl VideoBackend for MarketVideo {
                 edge.requester.quote(&order).map_err(|error| backend_error(error, &Wei::zero()))
             });
             match quote {
-                Ok(quote) => return Ok(quote.highest(quote.units.unwrap_or(1).saturating_mul(TRIES))),
+                Ok(quote) => {
+                    let units = quote.units.unwrap_or(1);
+                    let highest = quote.highest(units.saturating_mul(TRIES));
+                    return Ok(Cost { least: quote.highest(units), highest });
+                }
                 // Providers may come while a video waits.
                 Err(BackendError::NoProvider(_)) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(LOOK_AGAIN).await;
