@@ -97,8 +97,14 @@ fn both_models_answer_through_the_pipes() {
         ChatMessage { role: Role::User, content: "Why is the sky blue?".into() },
     ];
     let sampling = Sampling { temperature: 0.0, top_p: 1.0, seed: None };
-    let task =
-        Task::Chat(ChatOrder { model: chat.into(), messages, max_tokens: Some(12), sampling, stop: vec![] });
+    let task = Task::Chat(ChatOrder {
+        model: chat.into(),
+        messages,
+        continues: false,
+        max_tokens: Some(12),
+        sampling,
+        stop: vec![],
+    });
     worker.send(&Command::Start { job, task });
     let events = worker.until_done();
     let text: String = events

@@ -112,7 +112,7 @@ impl ChatRequest {
             ));
         }
         let messages = self.messages.into_iter().map(Message::read).collect::<Result<_, _>>()?;
-        Ok(ChatOrder { model: self.model, messages, max_tokens, sampling, stop })
+        Ok(ChatOrder { model: self.model, messages, continues: false, max_tokens, sampling, stop })
     }
 
     fn refuse_what_is_not_there(&self) -> Result<(), ApiError> {
