@@ -41,6 +41,9 @@ const ANNOUNCE_SOON: Duration = Duration::from_millis(300);
 /// Sessions that are served at a time, relays included; each holds a few buffers.
 const MOST_SESSIONS: usize = 256;
 
+/// Videos that the gateway makes at a time.
+const VIDEOS_AT_ONCE: usize = 2;
+
 /// Whether this node is on the overlay.
 #[derive(Debug)]
 pub(crate) enum EdgeState {
@@ -134,14 +137,17 @@ impl Edge {
             judge: Arc::new(WorkerJudge::new(crew_door(&parts.crew))),
             jobs: jobs.clone(),
             settings: RequesterSettings {
-                max_running: parts.settings.gateway.running.max(1),
+                // Videos may wait for a place for hours, and take none of the turns of chats.
+                max_running: parts.settings.gateway.running.max(1) + VIDEOS_AT_ONCE,
+                check_share: parts.settings.gateway.check_share,
+                models: super::models::limits(),
                 ..RequesterSettings::default()
             },
             clock: clock.clone(),
         });
         let segments = SegmentClient::new(requester.clone(), stop.child_token());
         let (announcing, announced) = watch::channel(None);
-        let sharing = Sharing::start(&parts, &mesh, tasks, &stop).await?;
+        let sharing = Sharing::start(&parts, &mesh, &segments, tasks, &stop).await?;
         let edge = Self { mesh, sharing, offers, standing, jobs, requester, segments, announced, stop };
 
         edge.hear_offers(tasks).await?;
