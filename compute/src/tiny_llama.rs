@@ -97,6 +97,7 @@ pub fn order(model: &str, content: &str, max_tokens: u32) -> ChatOrder {
     ChatOrder {
         model: model.into(),
         messages: vec![ChatMessage { role: Role::User, content: content.into() }],
+        continues: false,
         max_tokens: Some(max_tokens),
         sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: None },
         stop: vec![],

@@ -131,6 +131,7 @@ fn agree(test: &str, runtime: &dyn Runtime) {
         let order = ChatOrder {
             model: MODEL.into(),
             messages: conversation.messages.clone(),
+            continues: false,
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],

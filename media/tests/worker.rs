@@ -229,6 +229,7 @@ fn a_shutdown_ends_it_and_a_bad_command_does_not() {
     let chat = ChatOrder {
         model: "any".into(),
         messages: vec![],
+        continues: false,
         max_tokens: None,
         sampling: Sampling::default(),
         stop: vec![],

@@ -112,6 +112,7 @@ mod tests {
             task: Task::Chat(ChatOrder {
                 model: "smollm2-135m-instruct".into(),
                 messages: vec![ChatMessage { role: Role::User, content: "Hello".into() }],
+                continues: false,
                 max_tokens: Some(8),
                 sampling: Sampling::default(),
                 stop: vec![],

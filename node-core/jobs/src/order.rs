@@ -151,6 +151,10 @@ pub struct ChatOrder {
     pub model: String,
     /// The conversation so far.
     pub messages: Vec<ChatMessage>,
+    /// The last message is the model's own, and unfinished: the completion goes on with its next token. Otherwise, and
+    /// in orders of nodes that do not know this, the completion is a new message.
+    #[serde(default)]
+    pub continues: bool,
     /// The most completion tokens wanted; absent means up to the model's context limit.
     pub max_tokens: Option<u32>,
     /// How the next token is drawn.

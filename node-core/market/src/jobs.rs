@@ -113,11 +113,6 @@ impl Jobs {
             Ok(Err(error)) => warn!(%error, job = %job.id, "a job could not be recorded"),
             Err(error) => warn!(%error, job = %job.id, "a job could not be recorded"),
         }
-        self.tell(job);
-    }
-
-    /// Tells how a running job stands, without keeping it.
-    pub fn tell(&self, job: JobRecord) {
         // Nobody may listen.
         let _ = self.news.send(job);
     }

@@ -20,7 +20,6 @@ pub mod provider;
 pub mod requester;
 pub mod session;
 pub mod standing;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use clock::{Clock, SystemClock};

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use edge_jobs::{
@@ -17,8 +17,8 @@ use edge_jobs::{
 };
 use edge_market::{
     requester::{
-        ChatEvent, OpenPurse, Purse, PurseEmpty, RequestError, SegmentClient, TranscodeEvent, TranscodeJob,
-        TranscodeResult,
+        ChatEvent, ModelLimits, OpenPurse, Purse, PurseEmpty, RequestError, SegmentClient, SegmentWish,
+        TranscodeEvent, TranscodeJob, TranscodeResult,
     },
     standing::Fault,
 };
@@ -75,6 +75,7 @@ fn chat(tokens: u32) -> ChatOrder {
     ChatOrder {
         model: CHAT_MODEL.into(),
         messages: vec![ChatMessage { role: Role::User, content: "Count.".into() }],
+        continues: false,
         max_tokens: Some(tokens),
         sampling: Sampling::default(),
         stop: vec![],
@@ -140,6 +141,20 @@ async fn a_chat_goes_on_elsewhere_when_its_provider_is_killed_and_nothing_is_pai
     );
     let Some(ChatEvent::Finished { completion_tokens, paid, .. }) = end else { panic!("no end") };
     assert_eq!(completion_tokens, 200);
+    // The second one is told that the answer is begun, so that it goes on in the middle of it.
+    let log = scene.wires.take_log();
+    let orders: Vec<_> = log
+        .iter()
+        .filter(|(_, message)| message["say"] == "open")
+        .map(|(_, message)| &message["work"]["order"])
+        .collect();
+    assert_eq!(
+        (orders.len(), &orders[0]["continues"], &orders[1]["continues"]),
+        (2, &false.into(), &true.into())
+    );
+    let last = orders[1]["messages"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["role"], "assistant");
+    assert!(text.starts_with(last["content"].as_str().unwrap()));
     let second = signed(&scene.providers[1]).await;
     // The first one's whole units, 112 tokens, and the second one's for the rest.
     let first_units = 7;
@@ -210,6 +225,31 @@ async fn a_provider_that_inflates_its_token_count_is_found_and_excluded() {
             matches!(&events[0], ChatEvent::Provider { address } if *address == scene.providers[1].address())
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tokens_for_little_text_are_counted_again_in_every_chat() {
+    let mut settings = NodeSettings::default();
+    settings.requester.check_share = 0.0;
+    let workers = vec![TestWorker::with(Lie::Tokens), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    run_chat(&scene.requester, chat(128)).await.unwrap();
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::Inflated)]);
+    assert!(signed(&scene.providers[0]).await <= milli(50), "it is found with the second unit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_of_another_size_than_the_models_are_not_taken() {
+    let mut settings = NodeSettings::default();
+    settings.requester.check_share = 0.0;
+    let limits = ModelLimits { id: EMBEDDINGS_MODEL.into(), context_tokens: 256, dimensions: Some(32) };
+    settings.requester.models = vec![limits];
+    let workers = vec![TestWorker::with(Lie::OneNumber), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    let result = scene.requester.requester.embed(texts(&["one"]), Arc::new(OpenPurse)).await.unwrap();
+    assert_eq!(result.vectors, [vector("one")]);
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::WrongVectors)]);
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -670,7 +710,7 @@ async fn a_corrupt_segment_is_dropped_unpaid_and_taken_from_another() {
     let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
     for hash in &segments {
         let fetched = client.fetch(*hash, 1_000_000, &peers(&scene)).await.unwrap();
-        assert_eq!(fetched.provider, scene.providers[1].address());
+        assert_eq!(fetched.provider, Some(scene.providers[1].address()));
     }
     let found = faults(&scene);
     assert!(!found.is_empty() && found.len() <= 2, "after two it is not asked any more: {found:?}");
@@ -789,4 +829,160 @@ async fn a_provider_whose_resource_is_not_its_own_gets_no_reserve() {
     let failed = run_chat(&scene.requester, chat(16)).await.unwrap_err();
     assert!(failed.to_string().contains("no rule of its own"), "{failed}");
     assert!(scene.chain.of(scene.requester.address()).reserved_funds.is_empty(), "nothing is locked for it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_chats_on_a_node_with_two_places_wait_for_their_turn_and_all_succeed() {
+    let settings = NodeSettings { places: 2, ..NodeSettings::default() };
+    let scene = scene(TestWorker::honest(), settings, vec![TestWorker::honest()]).await;
+    let chats = (0..8).map(|_| run_chat(&scene.requester, chat(48)));
+    for outcome in futures::future::join_all(chats).await {
+        let (text, _) = outcome.unwrap();
+        assert_eq!(text, (0..48).map(|i| format!("word{i} ")).collect::<String>());
+    }
+    assert!(faults(&scene).is_empty(), "being busy is no fault");
+    assert_eq!(signed(&scene.providers[0]).await, milli(50) * 24);
+    // Only what was accepted is a job.
+    let jobs = scene.requester.disk.jobs.all();
+    assert_eq!(jobs.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_transcode_waits_for_the_first() {
+    let mut settings = NodeSettings { places: 1, ..NodeSettings::default() };
+    // Blocks are made faster here than a busy machine transcodes.
+    settings.payer.duration = 4_000;
+    let scene = scene(TestWorker::honest(), settings, vec![TestWorker::honest()]).await;
+    scene.providers[0].worker.slow(Duration::from_millis(60));
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // So that its reserve is there, and the two meet at the place alone.
+    run_chat(&scene.requester, chat(16)).await.unwrap();
+    let runs = folders.iter().map(|folder| {
+        let job = transcode_job(folder, 11_000);
+        scene.requester.requester.transcode(job, Arc::new(OpenPurse)).finish()
+    });
+    for done in futures::future::join_all(runs).await {
+        assert_eq!(done.unwrap().paid, milli(300));
+    }
+    let refusals = scene.wires.take_log().iter().filter(|(_, message)| message["say"] == "refused").count();
+    assert!(refusals > 0, "the second one found the place taken");
+    assert!(faults(&scene).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_place_ends_with_patience_or_the_caller() {
+    let mut settings = NodeSettings { places: 1, ..NodeSettings::default() };
+    settings.requester.place_wait = Duration::from_millis(800);
+    let scene = scene(TestWorker::honest(), settings, vec![TestWorker::honest()]).await;
+    let place = scene.providers[0].governor.take_place();
+    let begun = Instant::now();
+    let refused = run_chat(&scene.requester, chat(16)).await.unwrap_err();
+    assert!(matches!(&refused, RequestError::NoPlace { said, .. } if said.contains("taken")), "{refused}");
+    let waited = begun.elapsed();
+    assert!((Duration::from_millis(800)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+
+    // A transcode would wait for hours. Its caller goes away.
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = scene.requester.requester.transcode(transcode_job(&folder, 4_000), Arc::new(OpenPurse));
+    let first = tokio::time::timeout(Duration::from_millis(1_200), run.next()).await;
+    assert!(first.is_err(), "it waits: {first:?}");
+    drop(run);
+    scene.wires.take_log();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    scene.wires.take_log();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(scene.wires.take_log().is_empty(), "nobody asks any more");
+    drop(place);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_peer_costs_the_first_segment_the_hedge_time_and_the_next_ones_nothing() {
+    let mut settings = NodeSettings::default();
+    settings.requester.hedge_after = Duration::from_millis(500);
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    let segments = stock(&scene, 4);
+    *scene.providers[0].shelf.slow.lock().unwrap() = Duration::from_secs(3_600);
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    let mut took = Vec::new();
+    for hash in &segments {
+        let begun = Instant::now();
+        let fetched = client.fetch(*hash, 150_000, &peers(&scene)).await.unwrap();
+        assert_eq!(fetched.provider, Some(scene.providers[1].address()));
+        took.push(begun.elapsed());
+    }
+    println!("a dead peer first in the list: {took:?}");
+    assert!((Duration::from_millis(500)..Duration::from_millis(1_000)).contains(&took[0]), "{took:?}");
+    assert!(took[1..].iter().all(|took| *took < Duration::from_millis(400)), "{took:?}");
+    assert_eq!(signed(&scene.providers[1]).await, milli(51) * 4);
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_segment_is_paid_too_and_its_sender_is_asked_last() {
+    let mut settings = NodeSettings::default();
+    settings.requester.hedge_after = Duration::from_millis(300);
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    let segments = stock(&scene, 3);
+    *scene.providers[0].shelf.slow.lock().unwrap() = Duration::from_millis(900);
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    for hash in &segments {
+        let fetched = client.fetch(*hash, 150_000, &peers(&scene)).await.unwrap();
+        assert_eq!((fetched.provider, fetched.price), (Some(scene.providers[1].address()), milli(51)));
+    }
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    // It delivered one segment, and was not cheated of it.
+    assert_eq!(signed(&scene.providers[0]).await, milli(50));
+    assert_eq!(signed(&scene.providers[1]).await, milli(51) * 3);
+    let earnings = scene.providers[0].payee.earnings().await.unwrap();
+    assert_eq!((earnings.owed, earnings.lost), (Wei::zero(), Wei::zero()));
+    assert!(faults(&scene).is_empty(), "being slow is no fault: {:?}", faults(&scene));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_drips_is_given_up_at_its_deadline_and_not_paid() {
+    let mut settings = NodeSettings::default();
+    settings.requester.hedge_after = Duration::from_millis(600);
+    settings.requester.segment_wait = Duration::from_millis(600);
+    settings.requester.slowest_segment = 1_000_000;
+    let workers = vec![TestWorker::honest(), TestWorker::honest()];
+    let scene = scene(TestWorker::honest(), settings, workers).await;
+    let large = vec![7; 600_000];
+    let hashes: Vec<ContentHash> = scene.providers.iter().map(|p| p.shelf.put(large.clone())).collect();
+    // Ten chunks, so three seconds; the first comes in time.
+    scene.wires.drip(scene.providers[0].peer, Duration::from_millis(300));
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    let begun = Instant::now();
+    let fetched = client.fetch(hashes[0], 600_000, &peers(&scene)).await.unwrap();
+    let took = begun.elapsed();
+    assert_eq!(fetched.provider, Some(scene.providers[1].address()));
+    println!("a dripping peer: {took:?} with a deadline of 1.2 s");
+    assert!((Duration::from_millis(1_200)..Duration::from_millis(2_000)).contains(&took), "{took:?}");
+    assert_eq!(signed(&scene.providers[0]).await, Wei::zero());
+    assert_eq!(faults(&scene), [(scene.providers[0].address(), Fault::BrokeOff)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_resort_is_asked_when_nobody_delivers_and_costs_nothing() {
+    let mut settings = NodeSettings::default();
+    settings.requester.hedge_after = Duration::from_millis(300);
+    let scene = scene(TestWorker::honest(), settings, vec![TestWorker::honest()]).await;
+    let segments = stock(&scene, 2);
+    let client = SegmentClient::new(scene.requester.requester.clone(), CancellationToken::new());
+    let source = || async { Some(bytes::Bytes::from_static(b"from the source")) };
+    let all = peers(&scene);
+    let wish = |hash| SegmentWish { hash, bytes: 150_000, peers: &all, highest_price: None };
+    // A peer that delivers goes before it.
+    let fetched = client.fetch_or(&wish(segments[0]), source()).await.unwrap();
+    assert_eq!(fetched.provider, Some(scene.providers[0].address()));
+    // One that is silent is overtaken by it.
+    *scene.providers[0].shelf.slow.lock().unwrap() = Duration::from_secs(3_600);
+    let fetched = client.fetch_or(&wish(segments[1]), source()).await.unwrap();
+    assert_eq!((fetched.provider, fetched.price), (None, Wei::zero()));
+    // Nor is one asked that costs too much.
+    let cheap = SegmentWish { highest_price: Some(milli(49)), ..wish(segments[1]) };
+    let fetched = client.fetch_or(&cheap, source()).await.unwrap();
+    assert_eq!(fetched.provider, None);
+    assert!(client.fetch_or(&cheap, std::future::ready(None)).await.is_err());
 }

@@ -237,6 +237,7 @@ async fn a_dropped_chat_stops_worker_and_payment_within_a_second() {
 async fn a_pause_stops_the_job_within_a_second_and_nothing_is_owed_for_the_rest() {
     let mut settings = NodeSettings::default();
     settings.requester.max_tries = 1;
+    settings.requester.place_wait = Duration::from_millis(300);
     let scene = scene(settings, TestWorker::honest()).await;
     scene.provider.worker.slow(Duration::from_millis(20));
     let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
@@ -585,4 +586,77 @@ async fn rule_in_force(node: &Node) {
     let mut resource = node.payee.resource();
     let in_force = resource.wait_for(Option::is_some);
     tokio::time::timeout(Duration::from_secs(10), in_force).await.expect("the rule comes about").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_talks_and_does_nothing_is_given_up() {
+    // Empty tokens as they are, or turned into news of a progress that there is not.
+    for progress in [false, true] {
+        let mut settings = NodeSettings::default();
+        settings.requester.max_tries = 1;
+        settings.requester.progress_wait = Duration::from_millis(500);
+        let scene = scene(settings, TestWorker::with(Lie::Chatter)).await;
+        scene.wires.set_filter(progress.then(|| {
+            let turned: support::network::Filter = Arc::new(|_, mut message| {
+                if message["event"]["event"] == "tokens" {
+                    let job = message["event"]["job"].clone();
+                    message["event"] = json!({ "event": "progress", "job": job, "permille": 7 });
+                }
+                Some(message)
+            });
+            turned
+        }));
+        let begun = std::time::Instant::now();
+        let failed = run_chat(&scene.requester, chat(100_000)).await.unwrap_err();
+        assert!(failed.to_string().contains("does not get on"), "{failed}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(scene.requester.disk.standing.faults()[0].fault, Fault::BrokeOff);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_no_tokens_are_claimed_for_is_not_taken_for_ever() {
+    let mut settings = NodeSettings::default();
+    settings.requester.max_tries = 1;
+    let scene = scene(settings, TestWorker::with(Lie::FreeText)).await;
+    let failed = run_chat(&scene.requester, chat(100)).await.unwrap_err();
+    assert!(failed.to_string().contains("bytes of text for 0 tokens"), "{failed}");
+    assert_eq!(scene.requester.disk.standing.faults()[0].fault, Fault::BadMessage);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_without_a_limit_ends_with_the_models_context() {
+    use edge_market::requester::ModelLimits;
+
+    let mut settings = NodeSettings::default();
+    settings.requester.max_tries = 1;
+    let limits = ModelLimits { id: CHAT_MODEL.into(), context_tokens: 40, dimensions: None };
+    settings.requester.models = vec![limits];
+    // It would go on for 1,000 tokens.
+    let scene = scene(settings, TestWorker::honest()).await;
+    let failed = run_chat(&scene.requester, ChatOrder { max_tokens: None, ..chat(1) }).await.unwrap_err();
+    assert!(failed.to_string().contains("more tokens than"), "{failed}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let earnings = scene.provider.payee.earnings().await.unwrap();
+    assert!(earnings.signed <= &scene.provider.settings.price * 3, "{earnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_of_an_open_session_shows_what_was_delivered() {
+    let scene = scene(NodeSettings::default(), TestWorker::honest()).await;
+    scene.provider.worker.slow(Duration::from_millis(5));
+    let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
+    let mut tokens = 0;
+    while tokens < 50 {
+        if let Some(Ok(ChatEvent::Text { tokens: more, .. })) = run.next().await {
+            tokens += more;
+        }
+    }
+    for (node, side) in [(&scene.requester, JobSide::Requester), (&scene.provider, JobSide::Provider)] {
+        let jobs = node.disk.jobs.all();
+        assert_eq!(jobs.len(), 1);
+        let job = &jobs[0];
+        assert_eq!((job.side, &job.outcome), (side, &JobOutcome::Running));
+        assert!(job.units >= 2 && job.tokens >= 32 && job.bytes >= job.tokens * 5, "{job:?}");
+    }
 }

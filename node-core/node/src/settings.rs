@@ -107,6 +107,12 @@ impl Default for MeshSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OfferSettings {
+    /// The most for one segment of a stream that is bought from other edge nodes because its creator does not answer any
+    /// more. Absent means this node's own price of a segment, so that one sale pays for it; that is the most in any case.
+    /// `"0"` buys nothing.
+    pub copy_price: Option<Tfuel>,
+    /// The most that is spent in a day on such segments.
+    pub copy_budget: Tfuel,
     /// Jobs at a time for each kind, at most 1,024; 0 does not offer the kind.
     pub places: BTreeMap<JobKind, usize>,
     /// Price of a unit of each kind, e.g. `"0.05"` TFUEL.
@@ -114,6 +120,15 @@ pub struct OfferSettings {
 }
 
 impl OfferSettings {
+    /// The most that is paid for a segment to be sold again.
+    pub fn highest_copy_price(&self) -> Tfuel {
+        let own = self.price(JobKind::Relay);
+        match &self.copy_price {
+            Some(most) if most.wei() < own.wei() => most.clone(),
+            _ => own,
+        }
+    }
+
     /// The price of one unit of `kind`.
     pub fn price(&self, kind: JobKind) -> Tfuel {
         self.prices.get(&kind).cloned().unwrap_or_else(|| default_price(kind))
@@ -123,6 +138,8 @@ impl OfferSettings {
 impl Default for OfferSettings {
     fn default() -> Self {
         Self {
+            copy_price: None,
+            copy_budget: Tfuel::milli(5_000),
             places: JobKind::ALL.into_iter().map(|kind| (kind, 0)).collect(),
             prices: JobKind::ALL.into_iter().map(|kind| (kind, default_price(kind))).collect(),
         }
@@ -192,6 +209,9 @@ pub struct GatewaySettings {
     pub waiting: usize,
     /// Largest upload in bytes. Providers refuse what is above their own limits.source_bytes.
     pub upload_bytes: u64,
+    /// The share of chats and embeddings that are checked by doing a part of them again, 0 to 1. What looks wrong is checked
+    /// in any case, and every video is.
+    pub check_share: f64,
 }
 
 impl Default for GatewaySettings {
@@ -202,6 +222,7 @@ impl Default for GatewaySettings {
             running: 8,
             waiting: 64,
             upload_bytes: LARGEST_SOURCE,
+            check_share: 0.1,
         }
     }
 }
@@ -333,6 +354,10 @@ impl Settings {
         }
         if self.chain.block_interval_ms < 50 {
             return invalid("chain.block_interval_ms is at least 50");
+        }
+        // Not a number is no share either.
+        if !(0.0..=1.0).contains(&self.gateway.check_share) {
+            return invalid("gateway.check_share is between 0 and 1");
         }
         if self.limits.upload_bytes_per_second.is_some_and(|rate| rate < 1_024) {
             return invalid(

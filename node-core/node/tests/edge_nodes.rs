@@ -301,8 +301,8 @@ async fn the_upload_limit_holds_within_ten_percent_and_the_cache_is_emptied_when
     let playing: Playing =
         viewer_client.post("/api/play", &json!({ "stream": stream.id().to_string() })).await.unwrap();
     assert_eq!(playing.title, "Noise");
-    // From here on the edge node is the only one that has it.
-    assert!(network.creator.json(&["limits", "--cache", "0"]).is_object());
+    // From here on the edge node is the only one that has it: a slow one would be helped out by the creator.
+    std::fs::remove_dir_all(network.creator.data().join("segments")).unwrap();
     let base = playing.playlist.trim_end_matches("master.m3u8").to_owned();
     let fetch = async |index: u32| {
         let answer = reqwest::get(format!("{base}360p/{index}.ts")).await.unwrap();

@@ -7,7 +7,7 @@ mod fetch;
 mod host;
 mod routes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -54,6 +54,13 @@ impl Origin {
     /// An origin that keeps what it fetches in `store`.
     pub fn new(store: SegmentStore, source: Arc<dyn StreamSource>) -> Self {
         Self { fetch: Fetch::new(store, source.clone()), source }
+    }
+
+    /// With another patience: how long the source gets for a segment before it is asked again, besides the time for the
+    /// segment's bytes.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.fetch.patience = patience;
+        self
     }
 
     /// `/watch/{id}` is the player page, `/hls/{id}/master.m3u8` the stream. Answers to loopback names alone, so that no website can

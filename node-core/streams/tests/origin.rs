@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -20,6 +21,8 @@ struct Network {
     stream: Arc<SignedManifest>,
     segments: HashMap<ContentHash, Bytes>,
     lies: AtomicUsize,
+    /// How often it does not answer at all.
+    silences: AtomicUsize,
     asked: AtomicUsize,
 }
 
@@ -31,9 +34,13 @@ impl StreamSource for Network {
 
     async fn segment(&self, _: &SignedManifest, hash: ContentHash) -> Result<Bytes, SourceError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let lie =
-            self.lies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |lies| lies.checked_sub(1)).is_ok();
-        if lie {
+        let one_of = |left: &AtomicUsize| {
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        if one_of(&self.silences) {
+            std::future::pending::<()>().await;
+        }
+        if one_of(&self.lies) {
             return Ok(Bytes::from_static(b"not the segment"));
         }
         self.segments.get(&hash).cloned().ok_or_else(|| SourceError::Unavailable("nobody has it".into()))
@@ -49,6 +56,10 @@ struct Playing {
 
 impl Playing {
     async fn start(lies: usize) -> Self {
+        Self::start_with(lies, 0).await
+    }
+
+    async fn start_with(lies: usize, silences: usize) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = SecretKey::from_bytes(&[5; 32]).unwrap();
         let contents: Vec<Bytes> = (0..4u8).map(|index| Bytes::from(vec![index; 5_000])).collect();
@@ -84,13 +95,15 @@ impl Playing {
             stream: Arc::new(stream),
             segments: contents.into_iter().map(|bytes| (ContentHash::of(&bytes), bytes)).collect(),
             lies: AtomicUsize::new(lies),
+            silences: AtomicUsize::new(silences),
             asked: AtomicUsize::new(0),
         });
         let folder = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(folder.path(), 1_000_000).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Origin::new(store, network.clone()).router();
+        let origin = Origin::new(store, network.clone());
+        let router = origin.with_patience(Duration::from_millis(300)).router();
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, network, client: reqwest::Client::new(), _folder: folder }
     }
@@ -126,6 +139,21 @@ async fn wrong_bytes_are_dropped_and_playback_goes_on() {
     let response = playing.get(&playing.hls("360p/3.ts")).await;
     assert_eq!(response.bytes().await.unwrap(), vec![3; 5_000]);
     assert_eq!(playing.network.asked.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_answer_is_asked_again_and_holds_nobody_up() {
+    let playing = Playing::start_with(0, 2).await;
+    let begun = Instant::now();
+    let response = playing.get(&playing.hls("360p/3.ts")).await;
+    assert_eq!(response.bytes().await.unwrap(), vec![3; 5_000]);
+    assert_eq!(playing.network.asked.load(Ordering::SeqCst), 3);
+    assert!(begun.elapsed() >= Duration::from_millis(800), "{:?}", begun.elapsed());
+
+    let silent = Playing::start_with(0, usize::MAX).await;
+    let response = silent.get(&silent.hls("360p/3.ts")).await;
+    assert_eq!(response.status(), 502);
+    assert!(response.text().await.unwrap().contains("in time"));
 }
 
 #[tokio::test]

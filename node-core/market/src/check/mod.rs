@@ -5,7 +5,7 @@ mod vectors;
 mod worker_judge;
 
 pub use tokens::{TokenClaim, most_tokens};
-pub use vectors::{check_form, largest_difference};
+pub use vectors::{check_dimensions, check_form, largest_difference};
 pub use worker_judge::WorkerJudge;
 
 use std::path::PathBuf;

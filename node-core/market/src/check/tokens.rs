@@ -5,6 +5,13 @@ const HELD_BACK: u64 = 8;
 /// A text's tokens when it is cut anew may be fewer than when it was written, by a little.
 const RECOUNT_SHARE: u64 = 10;
 
+/// Most bytes of a token: the longest of real models are long runs of spaces.
+const LONGEST_TOKEN: u64 = 256;
+/// Tokens that have been delivered and not claimed, at most: a claim comes with its text.
+const UNCLAIMED: u64 = 16;
+/// A claim of more tokens than one for so many bytes is counted anew: prose has four or more.
+const PLAUSIBLE_TOKEN: u64 = 3;
+
 /// The most tokens that a text of so many bytes can have: each stands for a byte at least.
 pub fn most_tokens(text_bytes: u64, longest_stop: u64) -> u64 {
     text_bytes + longest_stop + HELD_BACK
@@ -51,6 +58,22 @@ impl TokenClaim {
         Ok(())
     }
 
+    /// What is wrong with the text by its size, if anything: so many tokens cannot be so long.
+    pub fn check_size(&self) -> Result<(), String> {
+        let most = self.claimed.saturating_add(UNCLAIMED).saturating_mul(LONGEST_TOKEN);
+        if self.text.len() as u64 > most {
+            return Err(format!("{} bytes of text for {} tokens", self.text.len(), self.claimed));
+        }
+        Ok(())
+    }
+
+    /// Whether the claim is what prose of this length may have. Other claims may be honest, too (numbers, code, scripts that
+    /// the model has no tokens for), and are worth a second look.
+    pub fn is_plausible(&self) -> bool {
+        let spare = HELD_BACK + self.longest_stop;
+        self.claimed <= self.text.len() as u64 / PLAUSIBLE_TOKEN + spare
+    }
+
     /// Whether the text is to be counted anew before so many units are paid: at 1, 2, 4, 8, … units and at the end. An
     /// early lie costs nothing, a late one costs a part of what was honest before.
     pub fn wants_recount(&mut self, units: u64, at_the_end: bool) -> bool {
@@ -85,6 +108,23 @@ mod tests {
         assert!(claim.check_count(8).is_err());
         claim.add("", 40);
         assert!(claim.check_bytes().is_err());
+    }
+
+    #[test]
+    fn text_without_tokens_is_bounded_and_few_bytes_a_token_are_looked_at() {
+        let mut claim = TokenClaim::new(&[]);
+        claim.add(&"x".repeat(16 * 256), 0);
+        assert_eq!(claim.check_size(), Ok(()));
+        claim.add("x", 0);
+        assert!(claim.check_size().is_err());
+        claim.add(&"y".repeat(255), 1);
+        assert_eq!(claim.check_size(), Ok(()));
+
+        let mut prose = TokenClaim::new(&[]);
+        prose.add("The quick brown fox jumps over the lazy dog. ", 10);
+        assert!(prose.is_plausible());
+        prose.add("The quick brown fox jumps over the lazy dog. ", 30);
+        assert!(prose.check_bytes().is_ok() && !prose.is_plausible());
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub fn check_form(texts: usize, vectors: &[Vec<f32>]) -> Result<(), String> {
     Ok(())
 }
 
+/// What is wrong with the size of well-formed vectors, if anything; a model that is not known may have any.
+pub fn check_dimensions(vectors: &[Vec<f32>], dimensions: Option<u32>) -> Result<(), String> {
+    let Some(dimensions) = dimensions else { return Ok(()) };
+    match vectors.iter().map(Vec::len).find(|size| *size != dimensions as usize) {
+        Some(size) => Err(format!("vectors of {size} numbers from a model whose vectors have {dimensions}")),
+        None => Ok(()),
+    }
+}
+
 /// The largest difference between two vectors in one place; infinite when they cannot be compared.
 pub fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
     if one.len() != other.len() {
@@ -52,6 +61,15 @@ mod tests {
         ] {
             assert!(check_form(texts, &vectors).is_err(), "{texts} {vectors:?}");
         }
+    }
+
+    #[test]
+    fn a_models_vectors_have_its_size() {
+        let one = [vec![1.0]];
+        assert_eq!(check_form(1, &one), Ok(()));
+        assert!(check_dimensions(&one, Some(384)).is_err());
+        assert_eq!(check_dimensions(&one, Some(1)), Ok(()));
+        assert_eq!(check_dimensions(&one, None), Ok(()));
     }
 
     #[test]

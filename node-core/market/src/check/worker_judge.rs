@@ -92,6 +92,7 @@ impl WorkerJudge {
         let order = ChatOrder {
             model: model.to_owned(),
             messages: vec![ChatMessage { role: Role::User, content: text.to_owned() }],
+            continues: false,
             max_tokens: Some(1),
             sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: Some(0) },
             stop: Vec::new(),

@@ -128,11 +128,40 @@ impl std::fmt::Debug for Provider {
     }
 }
 
-/// What a session has done so far, for its record.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a session has done so far, and its record.
+#[derive(Debug)]
 pub(super) struct Tally {
     pub bytes: u64,
     pub tokens: u64,
+    record: JobRecord,
+    jobs: Jobs,
+}
+
+impl Tally {
+    async fn begin(record: JobRecord, jobs: Jobs) -> Self {
+        jobs.put(record.clone()).await;
+        Self { bytes: 0, tokens: 0, record, jobs }
+    }
+
+    /// Keeps the record as it stands when more units have gone out since the last time, so that it shows what an open
+    /// session delivered, and what one delivered that a crash ended. Called while the payment for them is on its way.
+    pub async fn keep(&mut self, delivered: u64) {
+        if delivered > self.record.units {
+            self.put(delivered).await;
+        }
+    }
+
+    async fn put(&mut self, units: u64) {
+        (self.record.units, self.record.bytes, self.record.tokens) = (units, self.bytes, self.tokens);
+        self.jobs.put(self.record.clone()).await;
+    }
+
+    async fn end(mut self, units: u64, ended: u64, outcome: JobOutcome) {
+        (self.record.ended, self.record.outcome) = (Some(ended), outcome);
+        let JobRecord { id, kind, outcome, .. } = &self.record;
+        info!(job = %id, %kind, units, ?outcome, "job ended");
+        self.put(units).await;
+    }
 }
 
 impl Provider {
@@ -284,7 +313,7 @@ impl Provider {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (payer, session) = (collector.payer, collector.session);
-        let mut record = JobRecord {
+        let record = JobRecord {
             id: open.job,
             first: None,
             side: JobSide::Provider,
@@ -302,8 +331,7 @@ impl Provider {
             ended: None,
             outcome: JobOutcome::Running,
         };
-        self.shared.jobs.put(record.clone()).await;
-        let mut tally = Tally::default();
+        let mut tally = Tally::begin(record, self.shared.jobs.clone()).await;
         let credit = self.shared.payee.terms().credit.clone();
         let outcome = match collector.say(&Reply::Accepted { credit }).await {
             Ok(()) => self.work(&mut collector, open.job, open.work, &mut tally).await,
@@ -325,7 +353,7 @@ impl Provider {
             }
         }
         collector.finish().await;
-        record.units = match &outcome {
+        let units = match &outcome {
             Err(ended) if !ended.leaves_debt() => {
                 let _ = self.shared.payee.retract(session).await;
                 collector.paid
@@ -335,11 +363,7 @@ impl Provider {
         if let Err(error) = self.shared.payee.close(session).await {
             tracing::warn!(%error, "a session could not be closed in the books");
         }
-        (record.bytes, record.tokens) = (tally.bytes, tally.tokens);
-        record.ended = Some(self.shared.clock.unix_seconds());
-        record.outcome = outcome_of(outcome);
-        info!(job = %record.id, kind = %record.kind, units = record.units, outcome = ?record.outcome, "job ended");
-        self.shared.jobs.put(record).await;
+        tally.end(units, self.shared.clock.unix_seconds(), outcome_of(outcome)).await;
     }
 
     async fn work<S>(

@@ -38,6 +38,7 @@ where
                     // The unit is full.
                     asked = collector.delivered;
                     collector.ask().await?;
+                    tally.keep(collector.delivered).await;
                 }
             }
             Event::Chatted { .. } => {

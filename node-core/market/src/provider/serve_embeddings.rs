@@ -26,6 +26,7 @@ where
                 let event = Event::Embedded { job, vectors, prompt_tokens };
                 collector.say(&Reply::Event { event }).await?;
                 collector.ask().await?;
+                tally.keep(collector.delivered).await;
                 return collector.wait_paid(1).await;
             }
             Event::Failed { error, .. } => return Err(error.into()),

@@ -35,6 +35,7 @@ where
         let bytes = segment.len() as u64;
         collector.send_file(&Reply::Segment { hash, bytes }, segment.as_ref(), bytes).await?;
         tally.bytes += bytes;
+        tally.keep(collector.delivered).await;
     }
     if collector.paid < collector.delivered {
         return Err(Ended::Unpaid("the last segment was not paid".into()));

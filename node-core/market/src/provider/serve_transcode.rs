@@ -71,6 +71,7 @@ where
             Event::Segment { rendition, segment, .. } => {
                 sender.queue(rendition, segment);
                 sender.send_ready(collector, job, tally).await?;
+                tally.keep(collector.delivered).await;
             }
             Event::Thumbnail { ref thumbnail, .. } => {
                 let (name, bytes) = (thumbnail.file.clone(), thumbnail.bytes);

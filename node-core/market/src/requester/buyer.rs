@@ -86,6 +86,11 @@ impl BuyError {
         Some((fault, self.to_string()))
     }
 
+    /// The provider has no free place now, and may have one soon.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, BuyError::Refused { reason: Refusal::Busy, .. })
+    }
+
     /// What the request fails with, when no other provider could do better.
     pub fn final_error(self) -> Result<RequestError, Self> {
         match self {
@@ -193,9 +198,16 @@ impl Buyer {
             record,
             shared,
         };
-        buyer.shared.jobs.put(buyer.record.clone()).await;
         match buyer.begin(errand.work, offer.resource.clone()).await {
-            Ok(()) => Ok(buyer),
+            Ok(()) => {
+                buyer.shared.jobs.put(buyer.record.clone()).await;
+                Ok(buyer)
+            }
+            // Not a job: it may be asked again every other second for hours.
+            Err(error) if error.is_busy() => {
+                buyer.shared.payer.release(job).await?;
+                Err(error)
+            }
             Err(error) => {
                 let _ = buyer.end(Some(&error)).await;
                 Err(error)
@@ -248,9 +260,19 @@ impl Buyer {
         self.next_by(progress).await
     }
 
-    /// The next frame that the session is about, until `progress`; and something at all every little while.
-    async fn next_by(&mut self, progress: Instant) -> Result<Frame<Reply>, BuyError> {
+    /// When a provider that shows nothing new from now on is given up.
+    pub fn patience(&self) -> Instant {
+        Instant::now() + self.shared.settings.progress_wait
+    }
+
+    /// The next frame that the session is about, until `progress`; and something at all every little while. Whoever leads
+    /// the session says what is progress: a frame alone is none.
+    pub async fn next_by(&mut self, progress: Instant) -> Result<Frame<Reply>, BuyError> {
         loop {
+            // A provider that never pauses would never be found late.
+            if Instant::now() >= progress {
+                return Err(BuyError::BrokeOff("it does not get on".into()));
+            }
             let sign_of_life = Instant::now() + self.shared.settings.stall_wait;
             let deadline = progress.min(sign_of_life);
             let frame = match tokio::time::timeout_at(deadline, self.notice()).await {
@@ -366,8 +388,8 @@ impl Buyer {
         }
         self.out.send(&Request::Pay { units, voucher: voucher.map(Box::new) }).await?;
         self.paid = units;
-        self.record.units = units;
-        self.shared.jobs.tell(self.record.clone());
+        // The voucher is in the book; now the record shows what it is for.
+        self.shared.jobs.put(JobRecord { units, ..self.record.clone() }).await;
         next?;
         if more {
             payer.refill(self.provider).await?;

@@ -149,7 +149,15 @@ impl Chat {
     fn rest(&self) -> Option<ChatOrder> {
         let mut order = self.order.clone();
         if !self.text.is_empty() {
-            order.messages.push(ChatMessage { role: Role::Assistant, content: self.text.clone() });
+            // A caller's order may end with an unfinished message itself: it is one message to the model.
+            match order.messages.last_mut().filter(|_| order.continues) {
+                Some(begun) => begun.content.push_str(&self.text),
+                None => {
+                    let begun = ChatMessage { role: Role::Assistant, content: self.text.clone() };
+                    order.messages.push(begun);
+                }
+            }
+            order.continues = true;
         }
         if let Some(wanted) = order.max_tokens {
             let left = u64::from(wanted).saturating_sub(self.tokens);
@@ -167,24 +175,34 @@ impl Chat {
         buyer: &mut Buyer,
         claim: &mut TokenClaim,
     ) -> Result<(ChatFinish, u64), BuyError> {
+        let most = self.attempts.shared.most_tokens(&self.order);
         let mut finished = None;
+        // Tokens are what a chat gets on by, and payments, which this side makes.
+        let mut patience = buyer.patience();
         loop {
-            match buyer.next().await? {
+            match buyer.next_by(patience).await? {
                 Frame::Message(Reply::Event { event: Event::Tokens { text, count, .. } }) => {
                     claim.add(&text, count);
+                    claim.check_size().map_err(BuyError::Nonsense)?;
                     claim.check_bytes().map_err(inflated)?;
                     // What is wanted is bounded, so what can be claimed is, too.
-                    if self.order.max_tokens.is_some_and(|most| claim.claimed() > u64::from(most)) {
+                    if claim.claimed() > most {
                         return Err(inflated("more tokens than were wanted".into()));
                     }
                     count_in(&mut buyer.record, claim);
+                    if count == 0 && text.is_empty() {
+                        continue;
+                    }
                     if self.events.send(Ok(ChatEvent::Text { text, tokens: count })).await.is_err() {
                         return Err(BuyError::Cancelled);
+                    }
+                    if count > 0 {
+                        patience = buyer.patience();
                     }
                 }
                 Frame::Message(Reply::Event {
                     event: Event::Chatted { finish, prompt_tokens, completion_tokens, .. },
-                }) => {
+                }) if finished.is_none() => {
                     if u64::from(completion_tokens) > claim.claimed() {
                         return Err(inflated(format!(
                             "{completion_tokens} tokens claimed at the end, {} delivered",
@@ -192,6 +210,7 @@ impl Chat {
                         )));
                     }
                     finished = Some((finish, u64::from(prompt_tokens)));
+                    patience = buyer.patience();
                     if claim.claimed() == 0 {
                         return Ok((finish, u64::from(prompt_tokens)));
                     }
@@ -201,21 +220,25 @@ impl Chat {
                     if units > counted {
                         return Err(inflated(format!("{units} units claimed, {counted} delivered")));
                     }
-                    self.recount(buyer, claim, units, finished.is_some()).await?;
-                    buyer.pay(units, finished.is_none()).await?;
-                    if let Some(end) = finished
-                        && units == counted
-                    {
+                    let complete = finished.is_some() && units == counted;
+                    if units > buyer.paid || complete {
+                        self.recount(buyer, claim, units, complete).await?;
+                        buyer.pay(units, finished.is_none()).await?;
+                        patience = buyer.patience();
+                    }
+                    if let Some(end) = finished.filter(|_| complete) {
                         return Ok(end);
                     }
                 }
+                // A chat has no length that could be a thousand thousandths: how far it is, its tokens say.
                 Frame::Message(Reply::Event { event: Event::Progress { .. } }) => {}
                 other => return Err(unexpected(&other)),
             }
         }
     }
 
-    /// Counts the tokens of the text anew, on this node's own worker, before a unit is paid.
+    /// Counts the tokens of the text anew, on this node's own worker, before a unit is paid: in the share of chats that is
+    /// checked, and when they are many for their text.
     async fn recount(
         &self,
         buyer: &mut Buyer,
@@ -223,7 +246,8 @@ impl Chat {
         units: u64,
         at_the_end: bool,
     ) -> Result<(), BuyError> {
-        if !self.recount || !claim.wants_recount(units, at_the_end) {
+        let wanted = self.recount || !claim.is_plausible();
+        if !wanted || !claim.wants_recount(units, at_the_end) {
             return Ok(());
         }
         let judge = self.attempts.shared.judge.clone();

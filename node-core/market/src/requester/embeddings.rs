@@ -15,12 +15,14 @@ use super::{
     buyer::{BuyError, Buyer, Errand, unexpected},
 };
 use crate::{
-    check::{Verdict, check_form, largest_difference},
+    check::{Verdict, check_dimensions, check_form, largest_difference},
     offer::Need,
     session::{Frame, Reply, Work},
     standing::Fault,
 };
 
+/// How much of the whole, in thousandths, counts as getting on.
+const PROGRESS_STEP: u16 = 100;
 /// How far numbers of two providers may differ in one place.
 const TOLERANCE: f32 = 1e-3;
 
@@ -73,7 +75,8 @@ impl Requester {
             let (mut buyer, candidate) = attempts.next(|| errand(&order)).await?;
             let provider = candidate.offer.provider;
             let mut paid = Wei::zero();
-            let received = match receive(&mut buyer, &order).await {
+            let dimensions = self.shared.dimensions(&order.model);
+            let received = match receive(&mut buyer, &order, dimensions).await {
                 Ok((vectors, prompt_tokens)) => {
                     let doubt = if check {
                         self.judge(&mut buyer, &mut attempts, &order, &vectors, &mut paid).await
@@ -174,7 +177,8 @@ async fn opinion(
 ) -> Result<(Address, Vec<f32>), RequestError> {
     loop {
         let (mut buyer, candidate) = attempts.next(|| errand(one)).await?;
-        let received = match receive(&mut buyer, one).await {
+        let dimensions = attempts.shared.dimensions(&one.model);
+        let received = match receive(&mut buyer, one, dimensions).await {
             Ok((mut vectors, _)) => buyer.pay(1, false).await.map(|()| vectors.swap_remove(0)),
             Err(error) => Err(error),
         };
@@ -189,18 +193,27 @@ async fn opinion(
     }
 }
 
-/// The vectors as they come, well formed, not paid yet.
-async fn receive(buyer: &mut Buyer, order: &EmbeddingsOrder) -> Result<(Vec<Vec<f32>>, u64), BuyError> {
+/// The vectors as they come, well formed, not paid yet. `dimensions` is the size of the model's, if it is known.
+async fn receive(
+    buyer: &mut Buyer,
+    order: &EmbeddingsOrder,
+    dimensions: Option<u32>,
+) -> Result<(Vec<Vec<f32>>, u64), BuyError> {
     let mut received = None;
+    let (mut patience, mut reached) = (buyer.patience(), 0);
     loop {
-        match buyer.next().await? {
-            Frame::Message(Reply::Event { event: Event::Embedded { vectors, prompt_tokens, .. } }) => {
+        match buyer.next_by(patience).await? {
+            Frame::Message(Reply::Event { event: Event::Embedded { vectors, prompt_tokens, .. } })
+                if received.is_none() =>
+            {
                 check_form(order.inputs.len(), &vectors)
+                    .and_then(|()| check_dimensions(&vectors, dimensions))
                     .map_err(|detail| BuyError::Lie { fault: Fault::WrongVectors, detail })?;
                 buyer.record.units = 1;
                 buyer.record.tokens = u64::from(prompt_tokens);
                 buyer.record.bytes = vectors.iter().map(|vector| vector.len() as u64 * 4).sum();
                 received = Some((vectors, u64::from(prompt_tokens)));
+                patience = buyer.patience();
             }
             Frame::Message(Reply::Due { units }) => match received {
                 Some(received) if units == 1 => return Ok(received),
@@ -209,7 +222,14 @@ async fn receive(buyer: &mut Buyer, order: &EmbeddingsOrder) -> Result<(Vec<Vec<
                     return Err(BuyError::Lie { fault: Fault::Inflated, detail });
                 }
             },
-            Frame::Message(Reply::Event { event: Event::Progress { .. } }) => {}
+            // It may take long, but not for ever.
+            Frame::Message(Reply::Event { event: Event::Progress { permille, .. } }) => {
+                let step = permille.min(1_000) / PROGRESS_STEP;
+                if step > reached {
+                    reached = step;
+                    patience = buyer.patience();
+                }
+            }
             other => return Err(unexpected(&other)),
         }
     }

@@ -1,5 +1,7 @@
 //! Why a request failed, for whoever made it.
 
+use std::time::Duration;
+
 use edge_jobs::{JobError, JobErrorCode, JobKind};
 
 /// Why a request failed. Nothing beyond units that were delivered and found good was paid.
@@ -30,6 +32,16 @@ pub enum RequestError {
         /// The last failure.
         last: String,
     },
+    /// Every provider was busy all the time that the request waited. Try later, or raise the price.
+    #[error("every provider for {kind} was busy for {} s, the last one: {said}", waited.as_secs())]
+    NoPlace {
+        /// What was asked for.
+        kind: JobKind,
+        /// How long it waited.
+        waited: Duration,
+        /// What the last provider said.
+        said: String,
+    },
     /// Too many requests run at one time.
     #[error("too many requests run at one time")]
     Busy,
@@ -47,7 +59,7 @@ impl RequestError {
         let code = match self {
             RequestError::BadOrder(error) => return error.clone(),
             RequestError::NoProvider { .. } => JobErrorCode::Unsupported,
-            RequestError::Busy => JobErrorCode::Busy,
+            RequestError::Busy | RequestError::NoPlace { .. } => JobErrorCode::Busy,
             RequestError::Cancelled => JobErrorCode::Cancelled,
             _ => JobErrorCode::Internal,
         };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edge_jobs::{JobKind, Order};
+use edge_jobs::{ChatOrder, JobKind, Order};
 use theta_types::Wei;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,6 +24,10 @@ pub struct RequesterSettings {
     pub max_running: usize,
     /// How long a request waits for its turn.
     pub turn_wait: Duration,
+    /// How long a chat or an embeddings order waits for a free place when every provider is busy.
+    pub place_wait: Duration,
+    /// How long a transcode waits for one: it is a long job behind other long jobs, and its user waits for it anyway.
+    pub transcode_place_wait: Duration,
     /// Providers that are tried for one request.
     pub max_tries: u32,
     /// How long a provider may say nothing.
@@ -32,12 +36,30 @@ pub struct RequesterSettings {
     pub progress_wait: Duration,
     /// Whether the first units of a new provider may go on its credit while a reserve is opened.
     pub use_credit: bool,
-    /// The share of embeddings orders and chats that are checked by doing a part again, from 0 to 1.
+    /// The share of embeddings orders and chats that are checked by doing a part again, from 0 to 1. What looks wrong is
+    /// checked in any case: form and size of vectors always are, and tokens are counted again when they are many for
+    /// their text. With the default of 0.1 a provider that lies in every order is found after 10 of them on average.
     pub check_share: f64,
+    /// What is known of models. Those that are not named may have a long context, and vectors of any size.
+    pub models: Vec<ModelLimits>,
     /// The most TFuelWei for a unit, by kind; a kind that is not named has no ceiling.
     pub highest_prices: Vec<(JobKind, Wei)>,
     /// The largest segment that is taken from a transcoder, in bytes.
     pub max_segment_bytes: u64,
+    /// How soon another provider is asked for a segment, too, when the first does not begin to deliver it.
+    pub hedge_after: Duration,
+    /// How long a segment may take, besides the time for its bytes.
+    pub segment_wait: Duration,
+    /// Bytes a second that a segment has to come with, at least.
+    pub slowest_segment: u64,
+}
+
+impl RequesterSettings {
+    /// How long a provider gets to deliver a segment of so many bytes.
+    pub fn time_for(&self, bytes: u64) -> Duration {
+        let millis = bytes.saturating_mul(1_000) / self.slowest_segment.max(1);
+        self.segment_wait.saturating_add(Duration::from_millis(millis))
+    }
 }
 
 impl Default for RequesterSettings {
@@ -45,15 +67,32 @@ impl Default for RequesterSettings {
         Self {
             max_running: 64,
             turn_wait: Duration::from_secs(30),
+            place_wait: Duration::from_secs(30),
+            transcode_place_wait: Duration::from_secs(12 * 3_600),
             max_tries: 4,
             stall_wait: Duration::from_secs(20),
             progress_wait: Duration::from_secs(120),
             use_credit: true,
             check_share: 0.1,
+            models: Vec::new(),
             highest_prices: Vec::new(),
             max_segment_bytes: 64 * 1024 * 1024,
+            hedge_after: Duration::from_millis(1_500),
+            segment_wait: Duration::from_secs(3),
+            slowest_segment: 50_000,
         }
     }
+}
+
+/// What a model can do at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelLimits {
+    /// Its id.
+    pub id: String,
+    /// Tokens of prompt and completion together.
+    pub context_tokens: u32,
+    /// Numbers in a vector, for an embeddings model.
+    pub dimensions: Option<u32>,
 }
 
 /// What a requester needs.
@@ -170,7 +209,25 @@ impl Requester {
     }
 }
 
+/// Tokens that a model may have written which is not known here.
+const LONGEST_CONTEXT: u32 = 128 * 1_024;
+
 impl Shared {
+    /// The most completion tokens that a chat can have.
+    pub fn most_tokens(&self, order: &ChatOrder) -> u64 {
+        let context = self.limits_of(&order.model).map_or(LONGEST_CONTEXT, |limits| limits.context_tokens);
+        u64::from(order.max_tokens.map_or(context, |wanted| wanted.min(context)))
+    }
+
+    /// Numbers in a vector of a model, if it is known.
+    pub fn dimensions(&self, model: &str) -> Option<u32> {
+        self.limits_of(model)?.dimensions
+    }
+
+    fn limits_of(&self, model: &str) -> Option<&ModelLimits> {
+        self.settings.models.iter().find(|limits| limits.id == model)
+    }
+
     /// A place among the requests that run.
     pub async fn turn(&self) -> Result<OwnedSemaphorePermit, RequestError> {
         let turn = tokio::time::timeout(self.settings.turn_wait, self.turns.clone().acquire_owned()).await;

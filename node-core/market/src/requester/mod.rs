@@ -11,14 +11,16 @@ mod handle;
 mod kept_ladder;
 mod purse;
 mod received_file;
+mod relay_session;
 mod segments;
+mod track;
 mod transcode;
 
 pub use chat::{ChatEvent, ChatRun};
 pub use dialer::{BoxedStream, DialError, Dialer, MeshIo};
 pub use embeddings::EmbeddingsResult;
 pub use error::RequestError;
-pub use handle::{Quote, Requester, RequesterConfig, RequesterSettings};
+pub use handle::{ModelLimits, Quote, Requester, RequesterConfig, RequesterSettings};
 pub use purse::{OpenPurse, Purse, PurseEmpty};
-pub use segments::{Fetched, SegmentClient, SegmentError};
+pub use segments::{Fetched, SegmentClient, SegmentError, SegmentWish};
 pub use transcode::{TranscodeEvent, TranscodeJob, TranscodeResult, TranscodeRun};

@@ -3,39 +3,53 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use edge_jobs::{ContentHash, JobKind};
-use edge_mesh::{PeerId, Protocol};
-use theta_types::Address;
-use tokio::sync::{mpsc, oneshot};
+use bytes::Bytes;
+use edge_jobs::ContentHash;
+use edge_mesh::PeerId;
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Either, pending},
+    stream::FuturesUnordered,
+};
+use theta_types::{Address, Wei};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{
-    OpenPurse, Requester,
-    buyer::{BuyError, Buyer, Errand, unexpected},
+    Requester,
+    relay_session::{Begun, Get, Session},
+    track::Tracks,
 };
-use crate::{
-    offer::{Candidate, Need},
-    session::{Frame, Reply, Request, Work},
-    standing::Fault,
-};
+use crate::offer::{Candidate, Need};
 
 /// Sessions that are kept open with one provider.
 const SESSIONS_PER_PROVIDER: usize = 3;
-/// How long a session without requests is kept open.
-const IDLE: Duration = Duration::from_secs(60);
+
+/// A segment that is wanted.
+#[derive(Clone, Debug)]
+pub struct SegmentWish<'a> {
+    /// Its hash.
+    pub hash: ContentHash,
+    /// Its size in bytes. No more is taken, and how long it may take follows from it.
+    pub bytes: u64,
+    /// Who may have it.
+    pub peers: &'a [PeerId],
+    /// The most TFuelWei for it, besides the requester's own limit.
+    pub highest_price: Option<Wei>,
+}
 
 /// A segment, and who delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// Its bytes, verified.
     pub bytes: Bytes,
-    /// Who delivered it and was paid.
-    pub provider: Address,
+    /// Who delivered it and is paid; `None` when it came from the last resort.
+    pub provider: Option<Address>,
+    /// TFuelWei that are paid for it.
+    pub price: Wei,
 }
 
 /// Why a segment was not delivered by any of the peers. The source may have it.
@@ -60,125 +74,181 @@ pub enum SegmentError {
 /// Fetches segments and pays for each. Keeps sessions open between them. Clones share them.
 #[derive(Clone, Debug)]
 pub struct SegmentClient {
-    requester: Requester,
+    pub(super) requester: Requester,
     sessions: Arc<Mutex<HashMap<Address, Vec<Session>>>>,
-    /// Segments that each provider delivered, so that the work is spread.
-    delivered: Arc<Mutex<HashMap<Address, u64>>>,
-    cancel: CancellationToken,
+    pub(super) tracks: Tracks,
+    pub(super) cancel: CancellationToken,
 }
 
-#[derive(Debug, Clone)]
-struct Session {
-    gets: mpsc::Sender<Get>,
-}
-
-#[derive(Debug)]
-struct Get {
-    hash: ContentHash,
-    max_bytes: u64,
-    reply: oneshot::Sender<Result<Bytes, String>>,
+/// What came of asking one provider, or the last resort.
+struct Answer {
+    provider: Option<Address>,
+    price: Wei,
+    outcome: Result<Bytes, String>,
 }
 
 impl SegmentClient {
     /// Fetches as `requester`. All sessions end with `cancel`.
     pub fn new(requester: Requester, cancel: CancellationToken) -> Self {
-        Self { requester, sessions: Arc::default(), delivered: Arc::default(), cancel }
+        Self { requester, sessions: Arc::default(), tracks: Tracks::default(), cancel }
     }
 
-    /// A segment of at most `max_bytes` from one of `peers`, verified against its hash and paid. Those that delivered
-    /// least so far are asked first; one that does not have it, fails or lies is followed by the next.
+    /// A segment of at most `bytes` from one of `peers`, verified against its hash and paid.
+    ///
+    /// # Errors
+    /// See [`SegmentError`].
     pub async fn fetch(
         &self,
         hash: ContentHash,
-        max_bytes: u64,
+        bytes: u64,
         peers: &[PeerId],
     ) -> Result<Fetched, SegmentError> {
-        let shared = &self.requester.shared;
-        let need = shared.need_of(Need::relay(peers.iter().copied().collect::<HashSet<_>>()));
-        let mut candidates = shared.offers.candidates(&need, &shared.standing);
-        {
-            let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sort is stable: among equals the order by place, standing and price stays.
-            candidates
-                .sort_by_key(|candidate| delivered.get(&candidate.offer.provider).copied().unwrap_or(0));
-        }
-        if candidates.is_empty() {
-            return Err(SegmentError::NoProvider { peers: peers.len() });
-        }
-        let mut last = String::new();
-        let asked = candidates.len();
-        for candidate in candidates {
-            let provider = candidate.offer.provider;
-            match self.fetch_from(&candidate, hash, max_bytes).await {
-                Ok(bytes) => {
-                    let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-                    *delivered.entry(provider).or_default() += 1;
-                    return Ok(Fetched { bytes, provider });
+        let wish = SegmentWish { hash, bytes, peers, highest_price: None };
+        self.fetch_or(&wish, std::future::ready(None)).await
+    }
+
+    /// A segment from one of the peers, or from `last_resort`, which costs nothing and has verified it.
+    ///
+    /// Those that failed lately are asked last, and among the others those first that delivered least. One that does not
+    /// have the segment, fails or lies is followed by the next at once, and one that does not begin to deliver within the
+    /// settings' `hedge_after` is joined by the next. Whoever is first wins. What was asked of the others and is not under
+    /// way yet is withdrawn; what is under way is taken and paid like any other, so that nobody works for nothing.
+    ///
+    /// # Errors
+    /// See [`SegmentError`].
+    pub async fn fetch_or(
+        &self,
+        wish: &SegmentWish<'_>,
+        last_resort: impl Future<Output = Option<Bytes>> + Send,
+    ) -> Result<Fetched, SegmentError> {
+        let hedge_after = self.requester.shared.settings.hedge_after;
+        let candidates = self.candidates(wish);
+        let providers = candidates.len();
+        let mut to_ask = candidates.into_iter();
+        let mut last_resort = Some(last_resort.boxed());
+        let mut race: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
+        // Who was asked last, and when it is joined by the next.
+        let mut newest: Option<(Address, Begun)> = None;
+        let mut hedge_at = None;
+        let mut last = None;
+        let mut ask_next = true;
+        loop {
+            if ask_next {
+                ask_next = false;
+                newest = None;
+                if let Some(candidate) = to_ask.next() {
+                    let begun = Begun::default();
+                    newest = Some((candidate.offer.provider, begun.clone()));
+                    race.push(self.ask(candidate, wish, begun).boxed());
+                } else if let Some(resort) = last_resort.take() {
+                    race.push(resort.map(from_last_resort).boxed());
                 }
-                Err(why) => {
-                    debug!(%provider, %hash, %why, "a provider did not deliver a segment");
-                    last = why;
-                }
+                hedge_at = last_resort.is_some().then(|| Instant::now() + hedge_after);
+            }
+            let hedge = match hedge_at {
+                Some(at) => Either::Left(tokio::time::sleep_until(at)),
+                None => Either::Right(pending()),
+            };
+            tokio::select! {
+                biased;
+                answer = race.next() => match answer {
+                    Some(Answer { provider, price, outcome: Ok(bytes) }) => {
+                        return Ok(Fetched { bytes, provider, price });
+                    }
+                    Some(Answer { provider, outcome: Err(why), .. }) => {
+                        debug!(?provider, hash = %wish.hash, %why, "a segment was not delivered");
+                        if provider.is_some() {
+                            last = Some(why);
+                        }
+                        ask_next = true;
+                    }
+                    None => {
+                        return Err(match last {
+                            Some(last) => SegmentError::NotDelivered { asked: providers, last },
+                            None => SegmentError::NoProvider { peers: wish.peers.len() },
+                        });
+                    }
+                },
+                () = hedge => match &newest {
+                    // It delivers: its deadline ends it when it is too slow.
+                    Some((_, begun)) if begun.is_set() => hedge_at = Some(Instant::now() + hedge_after),
+                    _ => {
+                        if let Some((provider, _)) = &newest {
+                            debug!(%provider, hash = %wish.hash, "a provider does not begin to deliver");
+                            self.tracks.failed(*provider, Instant::now());
+                        }
+                        ask_next = true;
+                    }
+                },
             }
         }
-        Err(SegmentError::NotDelivered { asked, last })
     }
 
     /// Segments that each provider delivered to this client.
     pub fn delivered(&self) -> HashMap<Address, u64> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tracks.delivered()
     }
 
-    async fn fetch_from(
-        &self,
-        candidate: &Candidate,
-        hash: ContentHash,
-        max_bytes: u64,
-    ) -> Result<Bytes, String> {
+    /// The offers that are known.
+    pub fn offers(&self) -> &crate::offer::Offers {
+        self.requester.offers()
+    }
+
+    fn candidates(&self, wish: &SegmentWish<'_>) -> Vec<Candidate> {
+        let shared = &self.requester.shared;
+        let mut need = shared.need_of(Need::relay(wish.peers.iter().copied().collect::<HashSet<_>>()));
+        if let Some(most) = &wish.highest_price {
+            need.highest_price = Some(need.highest_price.map_or(most.clone(), |own| own.min(most.clone())));
+        }
+        let mut candidates = shared.offers.candidates(&need, &shared.standing);
+        // The sort is stable: among equals the order by place, standing and price stays.
+        self.tracks.sort(&mut candidates, Instant::now(), |candidate| candidate.offer.provider);
+        candidates
+    }
+
+    async fn ask(&self, candidate: Candidate, wish: &SegmentWish<'_>, begun: Begun) -> Answer {
         let provider = candidate.offer.provider;
-        loop {
-            let session = match self.open_session(provider) {
+        let (mut price, outcome) = loop {
+            let session = match self.open_session(&candidate) {
                 Some(session) => session,
-                None => self.start_session(candidate),
+                None => self.start_session(&candidate),
             };
             let (reply, answer) = oneshot::channel();
-            let get = Get { hash, max_bytes, reply };
+            let get = Get { hash: wish.hash, bytes: wish.bytes, begun: begun.clone(), reply };
             if session.gets.send(get).await.is_err() {
                 // It ended meanwhile.
                 self.forget(provider, &session);
                 continue;
             }
-            return match answer.await {
-                Ok(outcome) => outcome,
-                Err(_) => Err("the session ended".into()),
-            };
+            let outcome = answer.await.unwrap_or_else(|_| Err("the session ended".into()));
+            break (session.price.clone(), outcome);
+        };
+        if outcome.is_err() {
+            price = Wei::zero();
         }
+        Answer { provider: Some(provider), price, outcome }
     }
 
-    /// A session with nothing to do, or, when no more may be opened, the one that waits least.
-    fn open_session(&self, provider: Address) -> Option<Session> {
+    /// A session with nothing to do, or, when no more may be opened, the one that waits least. None that was opened when
+    /// the provider was dearer.
+    fn open_session(&self, candidate: &Candidate) -> Option<Session> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = sessions.entry(provider).or_default();
+        let open = sessions.entry(candidate.offer.provider).or_default();
         open.retain(|session| !session.gets.is_closed());
-        let free = |session: &&Session| session.gets.capacity() == session.gets.max_capacity();
-        if let Some(session) = open.iter().find(free) {
+        let usable = || open.iter().filter(|session| session.price <= candidate.price);
+        if let Some(session) = usable().find(|session| session.is_free()) {
             return Some(session.clone());
         }
-        if open.len() < SESSIONS_PER_PROVIDER {
+        if usable().count() < SESSIONS_PER_PROVIDER && usable().all(Session::is_secured) {
             return None;
         }
-        open.iter().max_by_key(|session| session.gets.capacity()).cloned()
+        usable().max_by_key(|session| session.gets.capacity()).cloned()
     }
 
     fn start_session(&self, candidate: &Candidate) -> Session {
-        let (gets, queue) = mpsc::channel(8);
-        let session = Session { gets };
-        let provider = candidate.offer.provider;
+        let session = Session::start(self.clone(), candidate.clone());
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.entry(provider).or_default().push(session.clone());
-        drop(sessions);
-        let (client, candidate) = (self.clone(), candidate.clone());
-        tokio::spawn(async move { client.lead(candidate, queue).await });
+        sessions.entry(candidate.offer.provider).or_default().push(session.clone());
         session
     }
 
@@ -188,107 +258,9 @@ impl SegmentClient {
             open.retain(|session| !session.gets.same_channel(&gone.gets));
         }
     }
-
-    /// Leads one session from its opening to its end.
-    async fn lead(self, candidate: Candidate, mut queue: mpsc::Receiver<Get>) {
-        let errand = Errand {
-            work: Work::Relay,
-            kind: JobKind::Relay,
-            model: None,
-            first: None,
-            protocol: Protocol::SEGMENTS,
-        };
-        let shared = self.requester.shared.clone();
-        let cancel = self.cancel.child_token();
-        let mut buyer = match Buyer::open(shared, &candidate, errand, Arc::new(OpenPurse), cancel).await {
-            Ok(buyer) => buyer,
-            Err(error) => {
-                queue.close();
-                self.blame(&candidate, &error).await;
-                while let Some(get) = queue.recv().await {
-                    let _ = get.reply.send(Err(error.to_string()));
-                }
-                return;
-            }
-        };
-        let error = loop {
-            let get = tokio::select! {
-                get = tokio::time::timeout(IDLE, queue.recv()) => match get {
-                    Ok(Some(get)) => get,
-                    Ok(None) | Err(_) => break None,
-                },
-                frame = buyer.notice() => {
-                    let attended = match frame {
-                        Ok(frame) => buyer.attend(frame).await,
-                        Err(error) => Err(error),
-                    };
-                    match attended {
-                        Ok(None) => continue,
-                        Ok(Some(other)) => break Some(unexpected(&other)),
-                        // The provider closed a session that had nothing to do.
-                        Err(BuyError::BrokeOff(_)) => break None,
-                        Err(error) => break Some(error),
-                    }
-                }
-            };
-            match receive(&mut buyer, &get).await {
-                Ok(Some(bytes)) => {
-                    // The player has its bytes before the payment is on disk; the next segment waits for it.
-                    let _ = get.reply.send(Ok(bytes));
-                    let units = buyer.record.units;
-                    if let Err(error) = buyer.pay(units, true).await {
-                        break Some(error);
-                    }
-                }
-                Ok(None) => drop(get.reply.send(Err("it does not have the segment".into()))),
-                Err(error) => {
-                    let _ = get.reply.send(Err(error.to_string()));
-                    break Some(error);
-                }
-            }
-        };
-        queue.close();
-        if let Some(error) = &error {
-            self.blame(&candidate, error).await;
-        }
-        let _ = buyer.end(error.as_ref()).await;
-        while let Some(get) = queue.recv().await {
-            let _ = get.reply.send(Err("the session ended".into()));
-        }
-    }
-
-    async fn blame(&self, candidate: &Candidate, error: &BuyError) {
-        if let Some((fault, detail)) = error.fault() {
-            self.requester.shared.standing.fault(candidate.offer.provider, fault, detail).await;
-        }
-    }
 }
 
-/// Asks for one segment and takes its bytes; `None` when the provider does not have it.
-async fn receive(buyer: &mut Buyer, get: &Get) -> Result<Option<Bytes>, BuyError> {
-    buyer.say(&Request::Get { hash: get.hash, max_bytes: get.max_bytes }).await?;
-    let length = match buyer.next().await? {
-        Frame::Message(Reply::NotHere { hash }) if hash == get.hash => return Ok(None),
-        Frame::Message(Reply::Segment { hash, bytes }) if hash == get.hash => bytes,
-        other => return Err(unexpected(&other)),
-    };
-    if length > get.max_bytes {
-        return Err(BuyError::Nonsense(format!("a segment of {length} bytes")));
-    }
-    let mut segment = BytesMut::with_capacity(length as usize);
-    while (segment.len() as u64) < length {
-        let chunk = buyer.next_chunk().await?;
-        if chunk.is_empty() || segment.len() as u64 + chunk.len() as u64 > length {
-            return Err(BuyError::Nonsense("a segment that is longer than announced".into()));
-        }
-        segment.extend_from_slice(&chunk);
-    }
-    let segment = segment.freeze();
-    buyer.record.bytes += length;
-    if ContentHash::of(&segment) != get.hash {
-        let detail = format!("the bytes of segment {} are not those of its hash", get.hash);
-        return Err(BuyError::Lie { fault: Fault::CorruptSegment, detail });
-    }
-    buyer.record.units += 1;
-    Ok(Some(segment))
+fn from_last_resort(found: Option<Bytes>) -> Answer {
+    let outcome = found.ok_or_else(|| "the last resort does not have it".to_owned());
+    Answer { provider: None, price: Wei::zero(), outcome }
 }

@@ -1,7 +1,8 @@
 //! What an order may ask for, before anything is done about it.
 
 use edge_jobs::{
-    ChatOrder, EmbeddingsOrder, JobError, JobErrorCode, LadderStart, Order, TRANSCODE_UNIT_MS, TranscodeOrder,
+    ChatOrder, EmbeddingsOrder, JobError, JobErrorCode, LadderStart, Order, Role, TRANSCODE_UNIT_MS,
+    TranscodeOrder,
 };
 
 /// Longest model id.
@@ -90,6 +91,10 @@ fn check_chat(order: &ChatOrder) -> Result<(), JobError> {
     if order.messages.is_empty() || order.messages.len() > MAX_MESSAGES {
         return bad(format!("a conversation has 1 to {MAX_MESSAGES} messages"));
     }
+    let last = order.messages.last().map(|message| message.role);
+    if order.continues && last != Some(Role::Assistant) {
+        return bad("only the model's own last message can be continued");
+    }
     let text: usize = order.messages.iter().map(|message| message.content.len()).sum();
     let stops: usize = order.stop.iter().map(String::len).sum();
     if text + stops > MAX_TEXT {
@@ -122,6 +127,7 @@ mod tests {
         ChatOrder {
             model: "m".into(),
             messages: vec![ChatMessage { role: Role::User, content: "Hello".into() }],
+            continues: false,
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
@@ -160,6 +166,10 @@ mod tests {
         assert!(refused(Order::Chat(ChatOrder { messages: vec![], ..chat() })));
         assert!(refused(Order::Chat(ChatOrder { stop: vec![String::new()], ..chat() })));
         assert!(refused(Order::Chat(ChatOrder { max_tokens: Some(0), ..chat() })));
+        assert!(
+            refused(Order::Chat(ChatOrder { continues: true, ..chat() })),
+            "there is nothing to continue"
+        );
         let hot = Sampling { temperature: f32::NAN, ..Sampling::default() };
         assert!(refused(Order::Chat(ChatOrder { sampling: hot, ..chat() })));
         assert!(refused(Order::Transcode(TranscodeOrder { source_bytes: 1_001, ..transcode() })));

@@ -55,6 +55,8 @@ pub struct Wires {
     filter: Arc<Mutex<Option<Filter>>>,
     /// How long each chunk to a requester takes.
     slowness: Arc<Mutex<Duration>>,
+    /// Pauses before each chunk that a node sends.
+    drips: Arc<Mutex<HashMap<PeerId, Duration>>>,
 }
 
 impl Wires {
@@ -65,6 +67,11 @@ impl Wires {
     /// Makes the line to requesters slow.
     pub fn slow(&self, chunk: Duration) {
         *self.slowness.lock().unwrap() = chunk;
+    }
+
+    /// From now on the node's file bytes come chunk by chunk, with a pause before each.
+    pub fn drip(&self, peer: PeerId, pause: Duration) {
+        self.drips.lock().unwrap().insert(peer, pause);
     }
 
     pub fn take_log(&self) -> Vec<(Way, Value)> {
@@ -108,8 +115,8 @@ impl Dialer for WireDialer {
         let (far_reader, far_writer) = tokio::io::split(far);
         let (there, back) = (self.wires.clone(), self.wires.clone());
         tokio::spawn(async move {
-            let out = carry(near_reader, far_writer, Way::ToProvider, there);
-            let home = carry(far_reader, near_writer, Way::ToRequester, back);
+            let out = carry(near_reader, far_writer, Way::ToProvider, there, peer);
+            let home = carry(far_reader, near_writer, Way::ToRequester, back, peer);
             tokio::select! {
                 // Killed: nothing more is read or written.
                 () = alive.cancelled() => {}
@@ -120,7 +127,13 @@ impl Dialer for WireDialer {
     }
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way, wires: Wires) {
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    way: Way,
+    wires: Wires,
+    provider: PeerId,
+) {
     while let Ok(Some(frame)) = read_frame::<Value>(&mut from).await {
         let bytes = match frame {
             Frame::Message(message) => {
@@ -141,6 +154,10 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
                 let filter = wires.filter.lock().unwrap().clone();
                 if filter.is_some_and(|filter| filter(way, note.clone()).is_none()) {
                     continue;
+                }
+                let drip = wires.drips.lock().unwrap().get(&provider).copied();
+                if let Some(pause) = drip.filter(|_| way == Way::ToRequester) {
+                    tokio::time::sleep(pause).await;
                 }
                 wires.log.lock().unwrap().push((way, note));
                 let mut bytes = (chunk.len() as u32 + 1).to_be_bytes().to_vec();
@@ -166,6 +183,11 @@ pub struct TestGovernor {
 impl TestGovernor {
     pub fn pause(&self) {
         self.stop.lock().unwrap().cancel();
+    }
+
+    /// Takes a place, as a job of somebody else's would.
+    pub fn take_place(&self) -> Arc<()> {
+        self.taken.clone()
     }
 
     pub fn resume(&self) {
@@ -196,6 +218,8 @@ impl Governor for TestGovernor {
 pub struct TestShelf {
     pub segments: Mutex<HashMap<ContentHash, Bytes>>,
     pub corrupt: Mutex<bool>,
+    /// How long it takes to find a segment.
+    pub slow: Mutex<Duration>,
 }
 
 impl TestShelf {
@@ -209,6 +233,8 @@ impl TestShelf {
 #[async_trait]
 impl SegmentShelf for TestShelf {
     async fn segment(&self, hash: ContentHash) -> std::io::Result<Option<Bytes>> {
+        let slow = *self.slow.lock().unwrap();
+        tokio::time::sleep(slow).await;
         let found = self.segments.lock().unwrap().get(&hash).cloned();
         if *self.corrupt.lock().unwrap() {
             return Ok(found.map(|bytes| vec![b'?'; bytes.len()].into()));

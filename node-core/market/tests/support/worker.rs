@@ -30,6 +30,12 @@ pub enum Lie {
     Tokens,
     /// Many tokens without any text.
     EmptyTokens,
+    /// Vectors of one number.
+    OneNumber,
+    /// Never a token, and always something to say.
+    Chatter,
+    /// A long text that no tokens are claimed for.
+    FreeText,
     /// Pictures of another video, from a unit on.
     Frames { from_segment: u32 },
     /// Dies in the middle.
@@ -156,7 +162,11 @@ async fn work(
         Task::Embeddings(order) => {
             tokio::time::sleep(pace).await;
             let salt = if lie == Lie::Vectors { "another text " } else { "" };
-            let vectors = order.inputs.iter().map(|text| vector(&format!("{salt}{text}"))).collect();
+            let one = |text: &String| match lie {
+                Lie::OneNumber => vec![1.0],
+                _ => vector(&format!("{salt}{text}")),
+            };
+            let vectors = order.inputs.iter().map(one).collect();
             let prompt_tokens = order.inputs.iter().map(|text| words(text)).sum::<usize>() as u32;
             let _ = events.send(Event::Embedded { job, vectors, prompt_tokens }).await;
             Ok(())
@@ -182,7 +192,7 @@ async fn chat(
     events: Events,
 ) -> Result<(), JobError> {
     let so_far = match order.messages.last() {
-        Some(last) if last.role == Role::Assistant => words(&last.content),
+        Some(last) if order.continues && last.role == Role::Assistant => words(&last.content),
         _ => 0,
     };
     let most = order.max_tokens.unwrap_or(1_000) as usize;
@@ -196,6 +206,13 @@ async fn chat(
             return Err(JobError::new(JobErrorCode::BadInput, "no such words"));
         }
         tokio::time::sleep(pace).await;
+        if let Lie::Chatter | Lie::FreeText = lie {
+            let text = if lie == Lie::FreeText { "blah ".repeat(2_000) } else { String::new() };
+            if events.send(Event::Tokens { job, text, count: 0 }).await.is_err() {
+                return Ok(());
+            }
+            continue;
+        }
         let text = if lie == Lie::EmptyTokens && index > 0 {
             String::new()
         } else {

@@ -298,7 +298,7 @@ pub struct PaymentRow {
     pub units: u64,
     /// TFuelWei.
     pub amount: Wei,
-    /// `owed`, `signed`, `submitted`, `settled` or `lapsed`.
+    /// `owed`, `signed`, `submitted`, `settled` or `lapsed`; `unknown` when the book has no record of the line.
     pub state: String,
     /// The payment on the chain, once there is one.
     pub transaction: Option<String>,

@@ -276,7 +276,142 @@ fn payment_state(
             })?
         }
     };
-    found.ok_or_else(|| {
-        DatabaseError::Damaged(format!("the line {reserve}/{sequence} of {counterparty} is missing"))
-    })
+    // One line that a repair or a half restored backup left out must not hide all the others.
+    let unknown = || PaymentState { state: "unknown".to_owned(), transaction: None, height: None };
+    Ok(found.unwrap_or_else(unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_market::{
+        JobShare, LineId,
+        payee::{LineState, PayeeChange, PayeeLine, PayeeStore},
+        payer::{PayerChange, PayerLine, PayerStore},
+    };
+    use theta_types::{Height, TxHash};
+
+    use super::*;
+    use crate::database::{PayeeBooks, PayerBooks};
+
+    const JOB: JobId = JobId([1; 16]);
+
+    fn other_side() -> Address {
+        Address::repeat_byte(7)
+    }
+
+    fn line(sequence: u64) -> LineId {
+        LineId { counterparty: other_side(), reserve: 4, sequence }
+    }
+
+    fn share(units: u64, line: Option<LineId>) -> JobShare {
+        JobShare {
+            job: JOB,
+            counterparty: other_side(),
+            kind: JobKind::Relay,
+            price: Wei::from(5u64),
+            units,
+            line: line.map(|line| (line.reserve, line.sequence)),
+        }
+    }
+
+    fn record(side: JobSide) -> JobRecord {
+        JobRecord {
+            id: JOB,
+            first: None,
+            side,
+            kind: JobKind::Relay,
+            model: None,
+            counterparty: other_side(),
+            price: Wei::from(5u64),
+            units: 3,
+            bytes: 600,
+            tokens: 0,
+            started: 1_000,
+            ended: None,
+            outcome: JobOutcome::Running,
+        }
+    }
+
+    fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("db")).unwrap();
+        (folder, database)
+    }
+
+    async fn payments(database: &Database, side: JobSide) -> Vec<(u64, String, Option<String>, Option<u64>)> {
+        let jobs = database.jobs(side, 10).await.unwrap();
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].amount, Wei::from(5u64) * jobs[0].units);
+        let shown = |row: &PaymentRow| (row.units, row.state.clone(), row.transaction.clone(), row.height);
+        jobs[0].payments.iter().map(shown).collect()
+    }
+
+    #[tokio::test]
+    async fn a_providers_units_are_owed_then_signed_then_submitted_then_settled() {
+        let (_folder, database) = database();
+        let books = PayeeBooks(database.clone());
+        database.put(&record(JobSide::Provider)).unwrap();
+        let state = |state| PayeeChange::Line(PayeeLine { id: line(1), signed: Wei::from(15u64), state });
+        let only = |name: &str, transaction: Option<TxHash>, height| {
+            vec![(3, name.to_owned(), transaction.map(|hash| hash.to_string()), height)]
+        };
+
+        books.apply(&[PayeeChange::Share(share(3, None))]).unwrap();
+        assert_eq!(payments(&database, JobSide::Provider).await, only("owed", None, None));
+
+        books.apply(&[state(LineState::Open), PayeeChange::Cover(line(1))]).unwrap();
+        assert_eq!(payments(&database, JobSide::Provider).await, only("signed", None, None));
+
+        let (amount, transaction) = (Wei::from(15u64), TxHash::repeat_byte(9));
+        let submitted = LineState::Submitted { amount: amount.clone(), transaction, raw: vec![1, 2, 3] };
+        books.apply(&[state(submitted)]).unwrap();
+        assert_eq!(payments(&database, JobSide::Provider).await, only("submitted", Some(transaction), None));
+
+        let settled = LineState::Settled { amount, transaction, seen_at: Height(77) };
+        books.apply(&[state(settled)]).unwrap();
+        let shown = payments(&database, JobSide::Provider).await;
+        assert_eq!(shown, only("settled", Some(transaction), Some(77)));
+
+        // The next units of the same job go on the next line.
+        books.apply(&[PayeeChange::Share(share(2, None))]).unwrap();
+        let shown = payments(&database, JobSide::Provider).await;
+        assert_eq!(shown[1], (2, "owed".to_owned(), None, None));
+        let (vouchers, transactions) = database.payment_counts(JobSide::Provider).await.unwrap();
+        assert_eq!((vouchers, transactions), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_payers_units_are_signed_then_settled_or_lapsed() {
+        let (_folder, database) = database();
+        let books = PayerBooks(database.clone());
+        database.put(&record(JobSide::Requester)).unwrap();
+        let kept = |sequence, settled| {
+            let (signed, voucher) = (Wei::from(15u64), vec![1]);
+            PayerChange::Line(PayerLine { id: line(sequence), signed, voucher, frozen: false, settled })
+        };
+        books.apply(&[PayerChange::Share(share(2, Some(line(1)))), kept(1, None)]).unwrap();
+        books.apply(&[PayerChange::Share(share(1, Some(line(2)))), kept(2, None)]).unwrap();
+        let states = async || {
+            let shown = payments(&database, JobSide::Requester).await;
+            shown.into_iter().map(|(_, state, ..)| state).collect::<Vec<_>>()
+        };
+        assert_eq!(states().await, ["signed", "signed"]);
+        books.apply(&[kept(1, Some(Wei::from(15u64))), kept(2, Some(Wei::zero()))]).unwrap();
+        assert_eq!(states().await, ["settled", "lapsed"]);
+    }
+
+    #[tokio::test]
+    async fn one_missing_line_hides_nothing_else() {
+        let (_folder, database) = database();
+        for side in [JobSide::Provider, JobSide::Requester] {
+            database.put(&record(side)).unwrap();
+        }
+        PayeeBooks(database.clone()).apply(&[PayeeChange::Share(share(3, Some(line(1))))]).unwrap();
+        PayerBooks(database.clone()).apply(&[PayerChange::Share(share(3, Some(line(1))))]).unwrap();
+        for side in [JobSide::Provider, JobSide::Requester] {
+            assert_eq!(payments(&database, side).await, [(3, "unknown".to_owned(), None, None)]);
+            let totals = database.job_totals(side).await.unwrap();
+            assert_eq!((totals[0].units, totals[0].bytes), (3, 600));
+        }
+    }
 }

@@ -37,6 +37,12 @@ impl Database {
         bytes.map(|bytes| decode(&bytes)).transpose()
     }
 
+    /// Forgets one that this node relayed. What it published itself stays.
+    pub async fn forget_relayed(&self, id: StreamId) -> Result<(), DatabaseError> {
+        let sql = "DELETE FROM streams WHERE id = ?1 AND own = 0";
+        self.write_async(move |tx| run(tx, sql, [Text(id)])).await.map(drop)
+    }
+
     async fn keep_stream(&self, stream: &SignedManifest, own: bool) -> Result<(), DatabaseError> {
         let (id, bytes) = (stream.id(), stream.bytes().to_vec());
         let (revision, created) = (stream.manifest().revision, stream.manifest().created);

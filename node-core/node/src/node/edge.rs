@@ -134,15 +134,17 @@ impl Edge {
             judge: Arc::new(WorkerJudge::new(own_door(&parts.crew))),
             jobs: jobs.clone(),
             settings: RequesterSettings {
-                // A video keeps its turn as long as it is made; calls to models have theirs besides.
+                // Videos may wait for a place for hours, and take none of the turns of chats.
                 max_running: parts.settings.gateway.running + super::gateway::VIDEOS_AT_ONCE,
+                check_share: parts.settings.gateway.check_share,
+                models: super::models::limits(),
                 ..RequesterSettings::default()
             },
             clock: clock.clone(),
         });
         let segments = SegmentClient::new(requester.clone(), stop.child_token());
         let (announcing, announced) = watch::channel(None);
-        let sharing = Sharing::start(&parts, &mesh, tasks, &stop).await?;
+        let sharing = Sharing::start(&parts, &mesh, &segments, tasks, &stop).await?;
         let edge = Self { mesh, sharing, offers, standing, jobs, requester, segments, announced, stop };
 
         edge.hear_offers(tasks).await?;

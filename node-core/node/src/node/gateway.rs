@@ -134,6 +134,7 @@ fn backend_error(error: RequestError, limit: &Wei) -> BackendError {
         RequestError::CannotPay(why) => BackendError::CannotPay(why),
         RequestError::OverBudget(_) => BackendError::OverLimit(OverLimit { limit: limit.clone() }),
         RequestError::Failed { .. }
+        | RequestError::NoPlace { .. }
         | RequestError::Busy
         | RequestError::Local(_)
         | RequestError::Cancelled => BackendError::Failed(error.to_string()),

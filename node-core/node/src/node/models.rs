@@ -2,6 +2,7 @@
 
 use edge_gateway::Model;
 use edge_jobs::JobKind;
+use edge_market::requester::ModelLimits;
 
 /// A model of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,16 @@ pub(crate) fn listed() -> Vec<Model> {
         dimensions: model.dimensions,
     };
     MODELS.iter().map(listed).collect()
+}
+
+/// All models as the market knows them.
+pub(crate) fn limits() -> Vec<ModelLimits> {
+    let limits = |model: &KnownModel| ModelLimits {
+        id: model.id.to_owned(),
+        context_tokens: model.context_tokens,
+        dimensions: model.dimensions,
+    };
+    MODELS.iter().map(limits).collect()
 }
 
 #[cfg(test)]

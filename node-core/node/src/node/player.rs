@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use edge_jobs::ContentHash;
+use edge_market::requester::SegmentWish;
 use edge_streams::{Origin, SignedManifest, SourceError, StreamId, StreamSource};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,7 +29,7 @@ pub(super) async fn start(
     Ok(format!("http://{address}"))
 }
 
-/// Takes segments from edge nodes, who are paid for each, and from the stream's creator when none delivers.
+/// Takes segments from edge nodes, who are paid for each, and from the stream's creator when none delivers in time.
 struct Viewer {
     wallet: theta_wallet::Wallet,
     edge: watch::Receiver<EdgeState>,
@@ -60,13 +61,10 @@ impl StreamSource for Viewer {
         let size = stream.contents().find(|(content, _)| *content == hash).map(|(_, bytes)| bytes);
         let size = size.ok_or_else(|| SourceError::Unavailable("it is no part of the stream".into()))?;
         let peers = edge.sharing.peers_with(stream.id()).await;
-        let why = match edge.segments.fetch(hash, size, &peers).await {
-            Ok(fetched) => return Ok(fetched.bytes),
-            Err(why) => why,
-        };
-        match edge.sharing.segment_of_source(stream, hash).await {
-            Some(bytes) => Ok(bytes),
-            None => Err(SourceError::Unavailable(why.to_string())),
+        let wish = SegmentWish { hash, bytes: size, peers: &peers, highest_price: None };
+        match edge.segments.fetch_or(&wish, edge.sharing.segment_of_source(stream, hash)).await {
+            Ok(fetched) => Ok(fetched.bytes),
+            Err(why) => Err(SourceError::Unavailable(why.to_string())),
         }
     }
 }

@@ -27,7 +27,7 @@ def send(event):
 
 def chat(job, order):
     last = order["messages"][-1]
-    first = len(last["content"].split()) if last["role"] == "assistant" else 0
+    first = len(last["content"].split()) if order.get("continues") else 0
     wanted = order["max_tokens"] or 16
     for number in range(first, first + wanted):
         if job in cancelled:

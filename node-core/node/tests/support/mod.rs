@@ -1,6 +1,8 @@
 //! A node as a process of its own, with its own data folder.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod streams;
+
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -73,14 +75,8 @@ impl Daemon {
     }
 
     pub fn start(&mut self, flags: &[&str]) {
-        let child = self
-            .thetis()
-            .arg("serve")
-            .args(flags)
-            .stderr(log())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child =
+            self.thetis().arg("serve").args(flags).stderr(log()).stdout(Stdio::null()).spawn().unwrap();
         self.child = Some(child);
     }
 

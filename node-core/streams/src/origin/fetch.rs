@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,6 +17,10 @@ use crate::{SegmentStore, SignedManifest};
 
 /// How often the source is asked for a segment, each time from another node, before playback fails.
 const ATTEMPTS: usize = 4;
+/// How long the source gets for one attempt, besides the time for the bytes.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes a second that a segment has to come with, at least.
+const SLOWEST: u64 = 50_000;
 /// Segments fetched ahead of the one that was asked for.
 pub const AHEAD: usize = 2;
 
@@ -25,6 +30,8 @@ type Outcome = Shared<BoxFuture<'static, Result<Bytes, SourceError>>>;
 pub struct Fetch {
     store: SegmentStore,
     source: Arc<dyn StreamSource>,
+    /// How long the source gets, besides the time for the bytes.
+    pub patience: Duration,
     // Held for moments, never across an await.
     under_way: Arc<Mutex<HashMap<ContentHash, Outcome>>>,
 }
@@ -40,7 +47,7 @@ impl fmt::Debug for Fetch {
 
 impl Fetch {
     pub fn new(store: SegmentStore, source: Arc<dyn StreamSource>) -> Self {
-        Self { store, source, under_way: Arc::default() }
+        Self { store, source, patience: PATIENCE, under_way: Arc::default() }
     }
 
     /// The bytes of a part of the stream, from the store or the source, with the right hash.
@@ -88,8 +95,13 @@ impl Fetch {
 
     async fn from_source(&self, stream: &SignedManifest, hash: ContentHash) -> Result<Bytes, SourceError> {
         let mut last = SourceError::Unavailable("the bytes that came were wrong".into());
+        let bytes = stream.contents().find(|(content, _)| *content == hash).map_or(0, |(_, bytes)| bytes);
+        let within = self.patience + Duration::from_millis(bytes.saturating_mul(1_000) / SLOWEST);
         for attempt in 1..=ATTEMPTS {
-            match self.source.segment(stream, hash).await {
+            // A source that never answers must not hold up the player's next question for the same segment.
+            let asked = tokio::time::timeout(within, self.source.segment(stream, hash));
+            let late = |_| Err(SourceError::Unavailable("it did not come in time".into()));
+            match asked.await.unwrap_or_else(late) {
                 Ok(bytes) if ContentHash::of(&bytes) == hash => {
                     if let Err(error) = self.store.put(hash, bytes.clone()).await {
                         debug!(%hash, %error, "a segment is played but not kept");

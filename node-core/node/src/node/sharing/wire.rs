@@ -2,6 +2,8 @@
 //!
 //! One request frame, one reply frame with a length, then that many bytes. A length above what was asked for ends it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use edge_jobs::{ContentHash, read_frame_async, write_frame_async};
 use edge_mesh::{Fault, MeshHandle, MeshStream, PeerId, Protocol};
@@ -10,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ONE_ANSWER, SOURCE};
+
+/// How long a segment may take, besides the time for its bytes.
+const ONE_SEGMENT: Duration = Duration::from_secs(5);
+/// Bytes a second that it has to come with, at least.
+const SLOWEST: u64 = 50_000;
 
 /// Asks for a manifest.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +53,7 @@ pub(super) async fn answer(
 /// A peer's manifest of a stream; nothing when it has none, or sends something else.
 pub(super) async fn get_manifest(mesh: &MeshHandle, peer: PeerId, id: StreamId) -> Option<SignedManifest> {
     let request = ManifestRequest { stream: id };
-    let bytes = ask(mesh, peer, Protocol::MANIFESTS, &request, MAX_MANIFEST_BYTES as u64).await?;
+    let bytes = ask(mesh, peer, Protocol::MANIFESTS, &request, MAX_MANIFEST_BYTES as u64, ONE_ANSWER).await?;
     match SignedManifest::decode(&bytes) {
         Ok(found) if found.id() == id => Some(found),
         Ok(_) => blame(mesh, peer, Fault::Garbage, "a manifest of another stream").await,
@@ -62,7 +69,8 @@ pub(super) async fn get_segment(
     hash: ContentHash,
     size: u64,
 ) -> Option<Bytes> {
-    let bytes = ask(mesh, peer, SOURCE, &SegmentRequest { stream, hash }, size).await?;
+    let within = ONE_SEGMENT + Duration::from_millis(size.saturating_mul(1_000) / SLOWEST);
+    let bytes = ask(mesh, peer, SOURCE, &SegmentRequest { stream, hash }, size, within).await?;
     if ContentHash::of(&bytes) == hash {
         return Some(bytes.into());
     }
@@ -75,6 +83,7 @@ async fn ask<T: Serialize>(
     protocol: Protocol,
     request: &T,
     most: u64,
+    within: Duration,
 ) -> Option<Vec<u8>> {
     let asked = async {
         let mut stream = mesh.open(peer, protocol).await.ok()?;
@@ -89,7 +98,7 @@ async fn ask<T: Serialize>(
         (&mut stream).take(length).read_to_end(&mut content).await.ok()?;
         (content.len() as u64 == length).then_some(content)
     };
-    tokio::time::timeout(ONE_ANSWER, asked).await.ok()?
+    tokio::time::timeout(within, asked).await.ok()?
 }
 
 async fn blame<T>(mesh: &MeshHandle, peer: PeerId, fault: Fault, what: &str) -> Option<T> {
