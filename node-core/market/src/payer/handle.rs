@@ -161,12 +161,13 @@ impl Payer {
             observed.borrow_and_update();
             attempts.borrow_and_update();
             let wanted = amount.clone();
-            let ledger = &self.shared.ledger;
-            let Some(needed) = ledger.with(move |ledger| ledger.missing_room(provider, &wanted)).await?
-            else {
-                return Ok(());
-            };
-            if !ledger.with(move |ledger| ledger.is_opening(provider)).await? {
+            // Both at one moment: between two questions the reserve on its way could arrive, and seem to be neither.
+            let state = self
+                .shared
+                .ledger
+                .with(move |ledger| (ledger.missing_room(provider, &wanted), ledger.is_opening(provider)));
+            let (Some(needed), opening) = state.await? else { return Ok(()) };
+            if !opening {
                 if tried {
                     // The one that was opened is there and does not do, or did not come about.
                     return Err(PayError::NoRoom { needed }.into());
