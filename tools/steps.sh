@@ -35,6 +35,19 @@ step() {
   printf '    %s: %s min\n' "$name" "$(minutes $((SECONDS - start)))"
 }
 
+# without_warnings COMMAND...: runs cargo, which repeats the warnings of what it did not need to compile again, and fails when there is any.
+without_warnings() {
+  local log status=0
+  log=$(mktemp)
+  "$@" 2>&1 | tee "$log" || status=$?
+  if grep -q '^warning' "$log"; then
+    echo "    warnings count as errors here" >&2
+    status=1
+  fi
+  rm -f "$log"
+  return "$status"
+}
+
 minutes() { awk -v s="$1" 'BEGIN { printf "%.1f", s / 60 }'; }
 
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }

@@ -10,7 +10,7 @@ set_up() {
 }
 step "Set-up" set_up
 step "Models" tools/models.sh
-step "Build" cargo build --workspace --all-targets --locked
+step "Build" without_warnings cargo build --workspace --all-targets --locked
 step "Crate tests" cargo test --workspace --locked --no-fail-fast
 step "Tests of the demo's own tools" node --test e2e/chain-audit.test.mjs
 step "Demo" env THETIS_BIN="$(target_dir)/debug" node e2e/demo.mjs

@@ -101,6 +101,5 @@ pub fn order(model: &str, content: &str, max_tokens: u32) -> ChatOrder {
         max_tokens: Some(max_tokens),
         sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: None },
         stop: vec![],
-        continues: false,
     }
 }

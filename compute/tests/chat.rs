@@ -135,7 +135,6 @@ fn agree(test: &str, runtime: &dyn Runtime) {
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
-            continues: false,
         };
         let prompt = model.prompt(&order).unwrap();
         assert_eq!(prompt, conversation.prompt_tokens, "the tokens of conversation {number}");

@@ -55,10 +55,10 @@ pub(crate) fn read_timeline(file: &Path, stop: &Stop) -> Result<Timeline, MediaE
     reader.link(&parser)?;
     let (bin, state) = (pipeline.downgrade(), seen.clone());
     parser.connect_pad_added(move |_, pad| {
-        if let Some(pipeline) = bin.upgrade() {
-            if let Err(error) = watch_stream(&pipeline, pad, &state) {
-                tracing::warn!(%error, "a stream is not watched");
-            }
+        if let Some(pipeline) = bin.upgrade()
+            && let Err(error) = watch_stream(&pipeline, pad, &state)
+        {
+            tracing::warn!(%error, "a stream is not watched");
         }
     });
 

@@ -233,7 +233,6 @@ fn a_shutdown_ends_it_and_a_bad_command_does_not() {
         max_tokens: None,
         sampling: Sampling::default(),
         stop: vec![],
-        continues: false,
     };
     let job = worker.begin(Task::Chat(chat));
     assert_eq!(worker.failure_of(job), JobErrorCode::Unsupported);

@@ -247,10 +247,10 @@ impl Comparison<'_> {
             }
         }
         for mut active in std::mem::take(&mut self.active) {
-            if active.difference.is_infinite() {
-                if let (Some(last), Some((_, small))) = (&self.previous, self.past.back()) {
-                    look_at(&mut active, last, small, &mut self.scaler)?;
-                }
+            if active.difference.is_infinite()
+                && let (Some(last), Some((_, small))) = (&self.previous, self.past.back())
+            {
+                look_at(&mut active, last, small, &mut self.scaler)?;
             }
             self.judge(&active);
         }

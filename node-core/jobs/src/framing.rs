@@ -116,7 +116,6 @@ mod tests {
                 max_tokens: Some(8),
                 sampling: Sampling::default(),
                 stop: vec![],
-                continues: false,
             }),
         }
     }

@@ -161,9 +161,6 @@ pub struct ChatOrder {
     pub sampling: Sampling,
     /// Texts that end the completion; they are not part of it.
     pub stop: Vec<String>,
-    /// The last message is the beginning of the answer: it is left open and continued.
-    #[serde(default)]
-    pub continues: bool,
 }
 
 /// One message of a conversation.

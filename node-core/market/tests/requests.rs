@@ -79,7 +79,6 @@ fn chat(tokens: u32) -> ChatOrder {
         max_tokens: Some(tokens),
         sampling: Sampling::default(),
         stop: vec![],
-        continues: false,
     }
 }
 

@@ -218,8 +218,10 @@ async fn a_dropped_chat_stops_worker_and_payment_within_a_second() {
     let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
     let mut tokens = 0;
     while tokens < 20 {
-        if let Some(Ok(ChatEvent::Text { tokens: more, .. })) = run.next().await {
-            tokens += more;
+        match run.next().await {
+            Some(Ok(ChatEvent::Text { tokens: more, .. })) => tokens += more,
+            Some(Ok(_)) => {}
+            ended => panic!("the chat goes on: {ended:?}"),
         }
     }
     drop(run);
@@ -243,8 +245,10 @@ async fn a_pause_stops_the_job_within_a_second_and_nothing_is_owed_for_the_rest(
     let mut run = scene.requester.requester.chat(chat(1_000), Arc::new(OpenPurse));
     let mut tokens = 0;
     while tokens < 20 {
-        if let Some(Ok(ChatEvent::Text { tokens: more, .. })) = run.next().await {
-            tokens += more;
+        match run.next().await {
+            Some(Ok(ChatEvent::Text { tokens: more, .. })) => tokens += more,
+            Some(Ok(_)) => {}
+            ended => panic!("the chat goes on: {ended:?}"),
         }
     }
     scene.provider.governor.pause();

@@ -96,7 +96,6 @@ impl WorkerJudge {
             max_tokens: Some(1),
             sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: Some(0) },
             stop: Vec::new(),
-            continues: false,
         };
         match self.run(Task::Chat(order)).await {
             Ok(Event::Chatted { prompt_tokens, .. }) => Some(u64::from(prompt_tokens)),

@@ -104,7 +104,9 @@ fn check_chat(order: &ChatOrder) -> Result<(), JobError> {
         return bad(format!("at most {MAX_STOPS} stop texts, none of them empty"));
     }
     let sampling = &order.sampling;
-    if !(0.0..=2.0).contains(&sampling.temperature) || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+    // Written so that what is no number is refused, too.
+    let sound = (0.0..=2.0).contains(&sampling.temperature) && sampling.top_p > 0.0 && sampling.top_p <= 1.0;
+    if !sound {
         return bad("temperature is 0 to 2, top-p above 0 and at most 1");
     }
     if order.max_tokens == Some(0) {
@@ -131,7 +133,6 @@ mod tests {
             max_tokens: None,
             sampling: Sampling::default(),
             stop: vec![],
-            continues: false,
         }
     }
 

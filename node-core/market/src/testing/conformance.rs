@@ -46,7 +46,7 @@ pub fn payer_store_keeps_its_promise(mut reopen: impl FnMut() -> Arc<dyn PayerSt
         collateral: large() + Wei::from(1u64),
         end: Height(1_300),
         state,
-        transaction: (number % 2 == 0).then(|| TxHash(theta_types::B256::repeat_byte(7))),
+        transaction: number.is_multiple_of(2).then(|| TxHash(theta_types::B256::repeat_byte(7))),
     };
     let id = |reserve: u64, sequence: u64| LineId { counterparty: party(1), reserve, sequence };
     let line = |reserve: u64, sequence: u64| PayerLine {
@@ -72,7 +72,7 @@ pub fn payer_store_keeps_its_promise(mut reopen: impl FnMut() -> Arc<dyn PayerSt
         .expect("changes are kept");
     let store = reopen();
     let book = store.load().expect("a store loads");
-    assert_eq!(book.accounts, [account.clone()]);
+    assert_eq!(book.accounts, std::slice::from_ref(&account));
     assert_eq!(book.reserves, [reserve(3, ReserveState::Opening), reserve(4, ReserveState::Open)]);
     assert_eq!(book.lines, [line(4, 1), line(4, 2)]);
     assert_eq!(book.day, Some((20_000, large())));

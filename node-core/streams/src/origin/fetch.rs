@@ -81,7 +81,7 @@ impl Fetch {
         let this = self.clone();
         // A task of its own: a player that turns away does not waste what is half here and already paid for.
         let task = tokio::spawn(async move {
-            let result = this.from_source(&stream, hash).await;
+            let result = this.ask_source(&stream, hash).await;
             this.under_way().remove(&hash);
             result
         });
@@ -93,7 +93,7 @@ impl Fetch {
         outcome
     }
 
-    async fn from_source(&self, stream: &SignedManifest, hash: ContentHash) -> Result<Bytes, SourceError> {
+    async fn ask_source(&self, stream: &SignedManifest, hash: ContentHash) -> Result<Bytes, SourceError> {
         let mut last = SourceError::Unavailable("the bytes that came were wrong".into());
         let bytes = stream.contents().find(|(content, _)| *content == hash).map_or(0, |(_, bytes)| bytes);
         let within = self.patience + Duration::from_millis(bytes.saturating_mul(1_000) / SLOWEST);
