@@ -36,7 +36,7 @@ pub struct TranscodeJob {
     pub order: TranscodeOrder,
     /// The source file.
     pub source: PathBuf,
-    /// An existing folder. Each try gets a folder in it, and one that failed is deleted.
+    /// An existing folder. Each try gets a folder in it; what is kept of one that failed moves to the next one's.
     pub output: PathBuf,
 }
 
