@@ -313,6 +313,10 @@ async fn the_upload_limit_holds_within_ten_percent_and_the_cache_is_emptied_when
     assert!(playlist.contains("#EXTINF"), "{playlist}");
 
     // The first ones open the sessions and the reserve; the origin fetches some ahead.
+    until("the viewer has heard of the edge node", async || {
+        reqwest::get(format!("{base}360p/0.ts")).await.unwrap().status() == 200
+    })
+    .await;
     fetch(0).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let rate = 400_000u64;

@@ -94,13 +94,18 @@ async fn a_segment_that_rotted_on_an_edge_nodes_disk_comes_from_elsewhere() {
     tokio::time::sleep(Duration::from_secs(21)).await;
     let player = Player::open(&viewer, &NOISE, &stream).await;
     player.segment(0).await;
-    until("the viewer pays the edge node", async || units(&viewer, "requester").await > 0).await;
+    // The first ones go on credit while the viewer's reserve is on its way.
+    until("the viewer has a reserve for the edge node", async || {
+        !status(&viewer).await.spent.locked.is_zero()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     for index in 1..NOISE.segments {
         player.segment(index).await;
     }
     // On a busy machine the creator may be faster now and then; for the two it is the only one.
     let paid = units(&viewer, "requester").await;
-    assert!((2..=u64::from(NOISE.segments) - 2).contains(&paid), "{paid}");
+    assert!((1..=u64::from(NOISE.segments) - 2).contains(&paid), "{paid}");
     assert!(rotten.iter().all(|path| !path.exists()), "wrong bytes are deleted, never served");
 }
 

@@ -142,8 +142,8 @@ async fn lead(
             Ok(Some(bytes)) => {
                 // The player has its bytes before the payment is on disk; the next segment waits for it. One that comes
                 // when somebody else has been faster is paid, too.
-                let in_time = get.reply.send(Ok(bytes)).is_ok();
-                client.tracks.delivered_one(provider, in_time);
+                client.tracks.delivered_one(provider, !get.reply.is_closed());
+                let _ = get.reply.send(Ok(bytes));
                 let units = buyer.record.units;
                 if let Err(error) = buyer.pay(units, true).await {
                     break Some(error);
