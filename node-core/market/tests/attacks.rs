@@ -341,6 +341,23 @@ fn lines_that_are_just_worth_their_fee_cannot_be_piled_up() {
 }
 
 #[test]
+fn no_line_is_opened_below_another() {
+    let mut pair = Pair::with_reserve(Wei::from_coins(10), 400);
+    let reserve = pair.book.open_reserve(pair.provider.address()).unwrap();
+    let (session, _) = pair.session();
+    for units in 1..=7 {
+        pair.till.deliver(session, 1).unwrap();
+        let line = pair.take(&pair.signed(reserve, 5, unit() * units)).unwrap();
+        pair.till.acknowledge(session, units, Some(line)).unwrap();
+    }
+    // The settlement of line 5 would pass it over.
+    pair.till.deliver(session, 1).unwrap();
+    let below = pair.signed(reserve, 4, unit());
+    assert_eq!(pair.take(&below), Err(VoucherFault::LineTooEarly));
+    assert!(pair.take(&pair.signed(reserve, 6, unit())).is_ok());
+}
+
+#[test]
 fn many_small_vouchers_are_thinned_out_and_a_drain_still_finds_one_that_fits() {
     use edge_market::payee::PayeeStore;
     let mut pair = Pair::with_reserve(milli(1_400), 400);

@@ -92,7 +92,7 @@ impl PayeeLedger {
         if last_closed.is_some_and(|closed| sequence <= closed) || sequence == 0 {
             return Err(VoucherFault::LineClosed { sequence });
         }
-        if line.is_none() && !may_open_line(reserve, &self.terms.fee) {
+        if line.is_none() && !may_open_line(reserve, sequence, &self.terms.fee) {
             return Err(VoucherFault::LineTooEarly);
         }
         let signed = line.map(|line| line.record.signed.clone()).unwrap_or_default();
@@ -196,8 +196,12 @@ impl PayeeLedger {
 ///
 /// An honest payer does so when it is asked to ([`PayeeLedger::closing`]), or sees the line settled. It is asked for one line
 /// at a time, and only for one that is worth more than the fee. A payer that moves on by itself could leave behind any number
-/// of lines that are each not worth the fee of their payment; the sum of them would be lost.
-fn may_open_line(reserve: &Reserve, fee: &Wei) -> bool {
+/// of lines that are each not worth the fee of their payment; the sum of them would be lost. So could one that opens a small
+/// line below the present one, which is passed over when that is settled.
+fn may_open_line(reserve: &Reserve, sequence: u64, fee: &Wei) -> bool {
+    if reserve.lines.keys().next_back().is_some_and(|last| sequence < *last) {
+        return false;
+    }
     let left = reserve.left();
     let mut waiting = reserve.lines.values().filter(|line| line.unsettled());
     match (waiting.next(), waiting.next()) {
