@@ -399,7 +399,7 @@ async fn too_many_videos_are_429() {
 #[tokio::test]
 async fn an_unfinished_video_goes_on_after_a_restart() {
     let video = ScriptedVideo { pause: Duration::from_secs(60), ..ScriptedVideo::default() };
-    let mut first = Setup { video, ..Setup::default() }.serve().await;
+    let first = Setup { video, ..Setup::default() }.serve().await;
     let key = first.key().await;
     let upload = uploaded(&first, &key).await;
     let (_, created) = order(&first, &key, json!({ "source_upload_id": upload })).await;

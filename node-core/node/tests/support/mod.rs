@@ -148,9 +148,14 @@ pub async fn status(client: &ControlClient) -> Status {
 }
 
 /// Waits until something is true, for at most a minute.
-pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, done: impl AsyncFnMut() -> bool) {
+    until_within(Duration::from_secs(60), what, done).await;
+}
+
+/// Waits until something is true that may take its time.
+pub async fn until_within(most: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
+    while begun.elapsed() < most {
         if done().await {
             return;
         }
