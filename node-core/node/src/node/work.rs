@@ -20,9 +20,9 @@ use crate::{
 /// Events of a task that may wait for their reader.
 const EVENTS: usize = 64;
 
-/// The workers behind one door: each task goes to the program that can do it.
+/// The workers behind one door, as the market knows them: each task goes to the program that can do it.
 #[derive(Debug)]
-pub(crate) struct CrewDoor(pub Crew);
+pub struct CrewDoor(pub Crew);
 
 impl CrewDoor {
     fn worker_for(&self, task: &Task) -> Result<&Worker, JobError> {
