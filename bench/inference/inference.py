@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measures the compute worker beside onnxruntime and llama.cpp on one thread of the processor.
+"""Measures the compute worker beside onnxruntime and llama.cpp on one thread of the processor, and its own runtime for chats
+on the processor beside burn's.
 
     inference.py WORKER
 
@@ -35,9 +36,9 @@ def main():
 
 
 class Worker:
-    def __init__(self):
+    def __init__(self, device="cpu"):
         self.process = subprocess.Popen(
-            [sys.argv[1], "--device", "cpu", "--threads", "1", "--models", str(MODELS)],
+            [sys.argv[1], "--device", device, "--threads", "1", "--models", str(MODELS)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         self.jobs = 0
@@ -107,25 +108,27 @@ def chat_rows():
     params.n_ctx, params.n_parallel, params.n_gpu_layers = 2048, 1, 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
-    worker = Worker()
+    worker, burn = Worker(), Worker("flex")
     messages = [{"role": "user", "content": LONG + "Tell me a long story about this."}]
     sampling = {"temperature": 0.0, "top_p": 1.0, "seed": 1}
-    ours, peers = {"prompt": 0.0, "answer": 0.0}, {"prompt": 0.0, "answer": 0.0}
+    order = {"task": "chat", "model": model, "messages": messages, "max_tokens": TOKENS, "sampling": sampling, "stop": []}
+    ours, burns, peers = ({"prompt": 0.0, "answer": 0.0} for _ in range(3))
     for _ in range(RUNS):
-        order = {"task": "chat", "model": model, "messages": messages, "max_tokens": TOKENS, "sampling": sampling, "stop": []}
-        start = time.perf_counter()
-        events = list(worker.events(order))
-        first, last = events[0][0], events[-1][0]
-        note(ours, events[-1][1]["prompt_tokens"] / (first - start), (len(events) - 2) / (last - first))
+        for best, program in ((ours, worker), (burns, burn)):
+            start = time.perf_counter()
+            events = list(program.events(order))
+            first, last = events[0][0], events[-1][0]
+            note(best, events[-1][1]["prompt_tokens"] / (first - start), (len(events) - 2) / (last - first))
         answer = server.handle_chat_completions({
             "messages": messages, "max_tokens": TOKENS, "temperature": 0, "cache_prompt": False, "ignore_eos": True,
         })
         timings = (json.loads(answer) if isinstance(answer, (str, bytes)) else answer)["timings"]
         note(peers, timings["prompt_per_second"], timings["predicted_per_second"])
     worker.process.stdin.close()
-    name = f"llama.cpp (xllamacpp {xllamacpp.__version__})"
-    for part in ("prompt", "answer"):
-        yield {"what": f"chat, {part}", "ours": ours[part], "peer": peers[part], "unit": "tokens/s", "name": name}
+    burn.process.stdin.close()
+    for name, peer in ((f"llama.cpp (xllamacpp {xllamacpp.__version__})", peers), ("burn Flex, in the same program", burns)):
+        for part in ("prompt", "answer"):
+            yield {"what": f"chat, {part}", "ours": ours[part], "peer": peer[part], "unit": "tokens/s", "name": name}
 
 
 def note(best, prompt, answer):

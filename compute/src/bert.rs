@@ -126,3 +126,6 @@ impl<'a> BertFile<'a> {
         Ok(self.matrix(name, 1, length)?.values)
     }
 }
+
+#[cfg(test)]
+mod tests;

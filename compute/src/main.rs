@@ -1,15 +1,22 @@
 //! `thetis-compute`: the compute worker of a node. It speaks frames of `edge-jobs` on standard input and output, and
 //! logs on standard error.
 
-use std::{env, io, path::PathBuf, time::Duration};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use edge_compute::{
+    ComputeError,
+    burn_runtime::BurnRuntime,
     device::{self, Api},
     loaded::{LoadedModels, MemoryLimits},
     model_store::ModelStore,
     registry::Registry,
+    runtime::Runtime,
     worker::{JobLimits, Worker},
 };
 use edge_jobs::ComputeDevice;
@@ -69,16 +76,21 @@ enum Wanted {
     Gpu,
     SoftwareGpu,
     Cpu,
+    /// The processor through burn alone, to compare with
+    Flex,
 }
 
-impl From<Wanted> for ComputeDevice {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
+impl Wanted {
+    /// The runtime on that device; `program` probes GPUs.
+    fn runtime(self, program: &Path) -> Result<Box<dyn Runtime>, ComputeError> {
+        let device = match self {
             Wanted::Auto => ComputeDevice::Auto,
             Wanted::Gpu => ComputeDevice::Gpu,
             Wanted::SoftwareGpu => ComputeDevice::SoftwareGpu,
             Wanted::Cpu => ComputeDevice::Cpu,
-        }
+            Wanted::Flex => return Ok(Box::new(BurnRuntime::processor())),
+        };
+        device::choose(&device, program, device::PROBE_TIME)
     }
 }
 
@@ -128,7 +140,7 @@ fn open_models(settings: &Settings) -> anyhow::Result<LoadedModels> {
         }
     };
     let program = env::current_exe().context("finding this program, to probe with")?;
-    let runtime = device::choose(&settings.device.into(), &program, device::PROBE_TIME)?;
+    let runtime = settings.device.runtime(&program)?;
     let limits = MemoryLimits {
         bytes: settings.memory_mib.saturating_mul(1024 * 1024),
         idle: Duration::from_secs(settings.idle_s),

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{ComputeError, bert::BertFile, llama::LlamaFile};
 
-/// A library that runs models on one device. Burn is the first; another one for processors may follow.
+/// A library that runs models on one device. There are two: [burn](crate::burn_runtime), for GPUs and for
+/// embeddings everywhere, and one for chats on the [processor](crate::processor).
 pub trait Runtime: fmt::Debug + Send {
     /// The device, for people.
     fn device(&self) -> &DeviceDescription;

@@ -64,6 +64,9 @@ pub enum GgufError {
     /// A tensor whose shape is not possible.
     #[error("tensor `{0}` has an impossible shape")]
     Shape(String),
+    /// Two tensors share bytes.
+    #[error("the tensors `{0}` and `{1}` overlap")]
+    Overlap(String, String),
     /// Metadata that must be there is not, or has another type.
     #[error("`{0}` is missing or of another type")]
     Missing(String),
@@ -90,6 +93,7 @@ impl Gguf {
             let info = description.locate(&name, data_start, bytes.len())?;
             tensors.insert(name, info);
         }
+        refuse_overlaps(&tensors)?;
         Ok(Self { bytes, metadata, tensors })
     }
 
@@ -219,6 +223,16 @@ fn read_descriptions(
         described.insert(name, Description { kind, rows, columns, offset });
     }
     Ok(described)
+}
+
+/// Each tensor is copied when it is loaded: many that share the same bytes would take many times the file's memory.
+fn refuse_overlaps(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), GgufError> {
+    let mut placed: Vec<_> = tensors.iter().filter(|(_, info)| !info.range.is_empty()).collect();
+    placed.sort_by_key(|(_, info)| info.range.start);
+    match placed.windows(2).find(|pair| pair[0].1.range.end > pair[1].1.range.start) {
+        Some(pair) => Err(GgufError::Overlap(pair[0].0.clone(), pair[1].0.clone())),
+        None => Ok(()),
+    }
 }
 
 fn data_start(position: usize, metadata: &BTreeMap<String, Value>) -> Result<u64, GgufError> {

@@ -87,6 +87,22 @@ fn an_array_of_arrays_a_name_twice_and_an_odd_alignment_are_refused() {
 }
 
 #[test]
+fn tensors_that_share_bytes_are_refused() {
+    let mut writer = Writer::default();
+    writer.f32_tensor("a", &[8], &[1.0; 8]).f32_tensor("b", &[8], &[2.0; 8]).f32_tensor("c", &[8], &[3.0; 8]);
+    assert!(Gguf::parse(writer.bytes()).is_ok());
+    for moved_back in [1, 32, 64] {
+        writer.moved_back = moved_back;
+        let error = Gguf::parse(writer.bytes()).unwrap_err();
+        assert_eq!(error, GgufError::Overlap("a".into(), "b".into()), "{moved_back}");
+    }
+    // Nothing shares nothing.
+    let mut empty = Writer::default();
+    empty.tensor("none", &[8, 0], 0, vec![]).f32_tensor("some", &[8], &[1.0; 8]);
+    assert!(Gguf::parse(empty.bytes()).is_ok());
+}
+
+#[test]
 fn a_file_cut_anywhere_is_an_error() {
     let bytes = small_file().bytes();
     // The last tensor is followed by padding to 32 bytes, which may be missing.

@@ -8,6 +8,8 @@ pub struct Writer {
     metadata: Vec<u8>,
     values: u64,
     tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
+    /// How far each tensor is said to begin before its data does.
+    pub moved_back: u64,
 }
 
 impl Writer {
@@ -73,7 +75,7 @@ impl Writer {
                 file.extend(dimension.to_le_bytes());
             }
             file.extend(kind.to_le_bytes());
-            file.extend((data.len() as u64).to_le_bytes());
+            file.extend((data.len() as u64).saturating_sub(self.moved_back).to_le_bytes());
             data.extend(bytes);
             data.resize(data.len().next_multiple_of(32), 0);
         }

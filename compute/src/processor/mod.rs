@@ -1,8 +1,11 @@
 //! The runtime for processors: chat models in the blocks of their file, the rest on burn.
 //!
 //! A chat on the processor waits for memory: each token reads every weight once. Weights that stay 4 or 8 bits wide
-//! are read several times as fast as 32-bit ones, and need a fifth of the memory. Products are taken with 32-bit
-//! activations, so the results are those of burn up to the order of additions.
+//! are read several times as fast as 32-bit ones, and need a fifth of the memory; burn's Flex has no fast path for them.
+//! Products are taken with 32-bit activations, so the results are those of burn up to the order of additions. Both
+//! runtimes are held to the same reference (tests/chat.rs), and bench/inference measures them beside each other. On one
+//! thread of a busy machine, a second of the processor made 33 tokens of SmolLM2-135M's answers here and 8 on Flex, and
+//! read 80 tokens of a prompt and 38; the program took 232 MiB and 655 MiB.
 
 mod kernels;
 mod llama;

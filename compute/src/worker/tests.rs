@@ -65,6 +65,12 @@ impl Running {
     }
 }
 
+/// While nobody reads its events the worker soon waits to write one, and its commands are read meanwhile, however busy
+/// the machine is.
+fn fill_the_pipe() {
+    std::thread::sleep(std::time::Duration::from_millis(300));
+}
+
 fn code(event: &Event) -> Option<JobErrorCode> {
     match event {
         Event::Failed { error, .. } => Some(error.code),
@@ -94,6 +100,7 @@ fn a_cancelled_chat_ends_at_once() {
     let job = worker.chat(1, u32::MAX);
     worker.next();
     worker.send(&Command::Cancel { job });
+    fill_the_pipe();
     let events = worker.until_done(job);
     assert_eq!(code(&events[events.len() - 1]), Some(JobErrorCode::Cancelled));
     // The next job finds a free worker.
@@ -153,6 +160,7 @@ fn shutdown_and_the_end_of_input_cancel_what_runs() {
         }
         let Running { commands, events, thread } = worker;
         drop(commands);
+        fill_the_pipe();
         let mut events = std::iter::from_fn(|| read_frame::<Event>(&mut &events).unwrap());
         let last = events.by_ref().last().unwrap();
         assert_eq!((last.job(), code(&last)), (Some(job), Some(JobErrorCode::Cancelled)));

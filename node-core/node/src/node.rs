@@ -33,6 +33,7 @@ use disk::DiskUse;
 use edge::EdgeState;
 pub(crate) use gateway::GatewayDoor;
 use money::Money;
+pub use work::CrewDoor;
 
 /// How often the schedule and timed pauses are looked at.
 const TICK: Duration = Duration::from_secs(5);

@@ -24,9 +24,9 @@ const WORKER_PATIENCE: Duration = Duration::from_secs(600);
 /// A task of this node's own in the course of which its worker died so often is given up: it may be the cause.
 const MOST_DEATHS: u32 = 3;
 
-/// The workers behind one door: each task goes to the program that can do it.
+/// The workers behind one door, as the market knows them: each task goes to the program that can do it.
 #[derive(Debug)]
-pub(crate) struct CrewDoor(pub Crew);
+pub struct CrewDoor(pub Crew);
 
 impl CrewDoor {
     fn worker_for(&self, task: &Task) -> Result<&Worker, JobError> {
