@@ -362,7 +362,7 @@ mod tests {
         books.apply(&[state(LineState::Open), PayeeChange::Cover(line(1))]).unwrap();
         assert_eq!(payments(&database, JobSide::Provider).await, only("signed", None, None));
 
-        let (amount, transaction) = (Wei::from(15u64), TxHash::repeat_byte(9));
+        let (amount, transaction) = (Wei::from(15u64), TxHash(theta_types::B256::repeat_byte(9)));
         let submitted = LineState::Submitted { amount: amount.clone(), transaction, raw: vec![1, 2, 3] };
         books.apply(&[state(submitted)]).unwrap();
         assert_eq!(payments(&database, JobSide::Provider).await, only("submitted", Some(transaction), None));
