@@ -1,5 +1,6 @@
 //! What a payer may try with reserves and vouchers, on a chain that executes the ledger: none of it makes the provider
 //! lose more than one unit; and what a provider may try costs the payer no more than it agreed to.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The market on a real local chain: blocks, finality and mempool of theta-consensus.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

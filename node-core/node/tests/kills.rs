@@ -219,7 +219,8 @@ async fn session(payer: &Payer, payee: &Payee) -> Box<dyn std::error::Error> {
         let voucher = payer.settle_up(provider).await?;
         let reserve = payer.read(move |ledger| ledger.open_reserve(provider)).await?;
         let own = payer.address();
-        let session = payee.open(own, job, JobKind::Chat, price.clone(), reserve, voucher).await?;
+        payee.look_at(own, reserve, voucher.as_ref()).await?;
+        let session = payee.open(own, job, JobKind::Chat, price.clone(), voucher).await?;
         for units in 1.. {
             payer.authorize(job, price.clone()).await?;
             payer.ensure(provider, price.clone()).await?;
@@ -428,6 +429,7 @@ fn books(chain: &ChainHandle, payer_db: Database, provider_db: Database, height:
     let missing = agreed.saturating_sub(&held);
     assert!(missing <= &earned.forgone + &one, "more than one unit is missing: {earned:?}, {agreed}");
     assert_eq!(earned.settled, spent.settled, "what is settled is one number");
+    assert!(earned.lost <= one, "the payer is blamed for what died with the provider: {earned:?}");
     let units = (0..).find(|units| &price() * *units >= agreed).unwrap();
     Seen { agreed, known: held + earned.forgone, settled: earned.settled, units, payments: 0 }
 }

@@ -47,10 +47,13 @@ pub type Log = Arc<Mutex<Vec<(Way, Value)>>>;
 /// Changes or drops messages on the wire.
 pub type Filter = Arc<dyn Fn(Way, Value) -> Option<Value> + Send + Sync>;
 
+/// A provider, what kills it, and its wallet.
+type Served = (Provider, CancellationToken, Address);
+
 /// The nodes, by peer.
 #[derive(Clone, Default)]
 pub struct Wires {
-    nodes: Arc<Mutex<HashMap<PeerId, (Provider, CancellationToken, Address)>>>,
+    nodes: Arc<Mutex<HashMap<PeerId, Served>>>,
     pub log: Log,
     filter: Arc<Mutex<Option<Filter>>>,
     /// How long each chunk to a requester takes.

@@ -43,6 +43,7 @@ const MOST_SESSIONS: usize = 256;
 
 /// Whether this node is on the overlay.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a node has one of these")]
 pub(crate) enum EdgeState {
     /// Not yet, or not at all.
     Off,

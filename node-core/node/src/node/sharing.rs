@@ -56,8 +56,11 @@ pub(crate) struct Sharing {
     /// Streams whose segments are here, which others are told.
     held: Arc<Mutex<BTreeMap<StreamId, Held>>>,
     /// Who said that they have a stream, and when they were asked.
-    holders: Arc<Mutex<HashMap<StreamId, (Instant, Vec<PeerId>)>>>,
+    holders: Arc<Mutex<HashMap<StreamId, Holders>>>,
 }
+
+/// When it was asked who has a stream, and who said so.
+type Holders = (Instant, Vec<PeerId>);
 
 /// A stream that is here as a whole.
 #[derive(Clone, Debug)]

@@ -189,6 +189,9 @@ impl Worker {
     }
 }
 
+/// What a process says; an error is its last word.
+type Events = mpsc::Receiver<Result<Event, String>>;
+
 struct Owner {
     program: WorkerProgram,
     inbox: mpsc::Receiver<Request>,
@@ -287,12 +290,7 @@ impl Owner {
     }
 
     /// Passes commands and events on until the process has to end.
-    async fn lead(
-        &mut self,
-        child: &mut Child,
-        writer: &mut CommandWriter,
-        events: &mut mpsc::Receiver<Result<Event, String>>,
-    ) -> End {
+    async fn lead(&mut self, child: &mut Child, writer: &mut CommandWriter, events: &mut Events) -> End {
         loop {
             let overdue = self.cancelled.values().min().map(|by| (*by).into());
             let died = tokio::select! {
@@ -341,7 +339,7 @@ impl Owner {
         }
     }
 
-    fn spawn(&self) -> std::io::Result<(Child, CommandWriter, mpsc::Receiver<Result<Event, String>>)> {
+    fn spawn(&self) -> std::io::Result<(Child, CommandWriter, Events)> {
         let mut child = tokio::process::Command::new(&self.program.path)
             .args(&self.program.arguments)
             .stdin(Stdio::piped())
