@@ -1,4 +1,5 @@
 //! Honest ladders pass the check; each way of cheating fails it, and only in the rendition that cheats.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -234,7 +235,8 @@ fn a_report_that_leads_out_of_the_folder_is_not_followed() {
 
 #[test]
 fn untrue_figures_in_the_report_fail() {
-    let spoil: [(&str, fn(&mut edge_jobs::Rendition)); 6] = [
+    type Spoil = fn(&mut edge_jobs::Rendition);
+    let spoil: [(&str, Spoil); 6] = [
         ("its size", |rendition| rendition.width = 640),
         ("frame rate", |rendition| rendition.frame_rate = (50, 1)),
         ("codecs", |rendition| rendition.codecs = "avc1.42e01e,mp4a.40.2".into()),

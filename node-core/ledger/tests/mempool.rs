@@ -228,8 +228,7 @@ fn kinds_of_later_versions_are_refused_by_name_in_mempool_and_block() {
         let said = format!("{} transactions are not supported by this version of Thetis", kind.name());
         assert_eq!(node.insert(&raw).unwrap_err().to_string(), said);
 
-        let mut block = Block::default();
-        block.transactions = vec![raw];
+        let block = Block { transactions: vec![raw], ..Block::default() };
         let Network { rules, state, height, .. } = &node.network;
         let executed =
             execute_block(BlockRules::after(rules, *height), &ValidatorSet::default(), state, &block);

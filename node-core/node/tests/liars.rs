@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the market's own tests use more of it")]
 mod chain;
 #[path = "../../market/tests/support/journal.rs"]
+#[allow(dead_code, reason = "the market's own tests use the rest")]
 mod journal;
 #[path = "liars/market.rs"]
 mod market;
@@ -35,6 +36,7 @@ use market::{Asking, Offering};
 use theta_types::{SecretKey, Wei};
 use theta_wallet::Wallet;
 use thetis::{
+    governor::Governor,
     node::CrewDoor,
     settings::Settings,
     workers::{Crew, WorkerState},
@@ -91,7 +93,7 @@ impl Programs {
         settings.workers.media = Some(media);
         settings.workers.compute = Some(compute);
         settings.workers.device = edge_jobs::ComputeDevice::Cpu;
-        let crew = Crew::start(&settings, &models);
+        let crew = Crew::start(&settings, &models, &Governor::new(&settings.places()));
         let mut can = Vec::new();
         for worker in crew.media.iter().chain(&crew.compute) {
             let mut state = worker.state();
@@ -361,6 +363,7 @@ async fn transcode(programs: &Programs, scene: &Scene) -> u64 {
             source_duration_ms: media.duration_ms,
             ladder: Ladder { short_sides: vec![180, 240], source_size: false },
             thumbnails: None,
+            from: None,
         },
         source: film(),
         output,

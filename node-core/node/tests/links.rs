@@ -1,4 +1,5 @@
 //! The node's program links neither GStreamer nor a GPU driver: those belong to its worker programs (design section 2).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Command;
 

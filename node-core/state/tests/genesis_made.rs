@@ -1,4 +1,5 @@
 //! A genesis of one's own.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::unwrap_used)]
 
 use theta_state::{Genesis, GenesisBuilder, GenesisError};

@@ -1,4 +1,5 @@
 //! The tries of `testdata/vectors/state.json`.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

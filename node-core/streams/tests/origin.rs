@@ -1,4 +1,5 @@
 //! The loopback origin over real HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
 //! The segment store when its process is killed, and when the disk is full.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     path::Path,

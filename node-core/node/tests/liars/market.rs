@@ -162,7 +162,7 @@ struct Pipes {
 
 #[async_trait]
 impl Dialer for Pipes {
-    async fn open(&self, peer: PeerId, _: Protocol) -> Result<BoxedStream, DialError> {
+    async fn open(&self, peer: PeerId, _: Address, _: Protocol) -> Result<BoxedStream, DialError> {
         let provider = self.peers.lock().unwrap().get(&peer).cloned();
         let provider = provider.ok_or_else(|| DialError("no such peer".into()))?;
         let (own, theirs) = tokio::io::duplex(256 * 1024);
