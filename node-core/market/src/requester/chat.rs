@@ -252,7 +252,9 @@ impl Chat {
         }
         let judge = self.attempts.shared.judge.clone();
         let (model, text) = (self.order.model.clone(), claim.text().to_owned());
-        let counted = buyer.busy(async move { judge.count_tokens(&model, &text).await }).await?;
+        let counting = async move { judge.count_tokens(&model, &text).await };
+        // Who is paid has said good-bye: there is nobody to be told that this side is still there.
+        let counted = if buyer.paid >= units { counting.await } else { buyer.busy(counting).await? };
         match counted {
             Some(counted) => claim.check_count(counted).map_err(inflated),
             None => Ok(()),
