@@ -31,6 +31,8 @@ pub fn player_is_built() -> bool {
 pub fn router(origin: Origin) -> Router {
     Router::new()
         .route("/watch/{stream}", get(watch))
+        // Browsers ask for it on their own; there is none.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/assets/player.css", get(|| asset("text/css; charset=utf-8", STYLE)))
         .route("/assets/player.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/assets/hls.min.js", get(|| asset("text/javascript; charset=utf-8", HLS_JS)))
