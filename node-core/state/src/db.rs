@@ -17,7 +17,7 @@ use crate::nodes::{NodeStore, StoreError};
 /// the same database, which closes with the last of them or by [`ChainDb::close`].
 #[derive(Clone)]
 pub struct ChainDb {
-    engine: Arc<RwLock<Option<Engine>>>,
+    engine: Arc<RwLock<Engine>>,
 }
 
 /// The tables. Keys of each are of one kind; who writes a table decides what its values mean.
@@ -117,7 +117,7 @@ impl ChainDb {
     /// Memory is exhausted.
     pub fn in_memory() -> Result<Self, StoreError> {
         let engine = Builder::new().create_with_backend(InMemoryBackend::new()).map_err(StoreError::new)?;
-        Ok(Self { engine: Arc::new(RwLock::new(Some(Engine(Some(engine))))) })
+        Ok(Self { engine: Arc::new(RwLock::new(Engine(Some(engine)))) })
     }
 
     fn open_with(path: &Path, check: bool) -> Result<Self, StoreError> {
@@ -131,12 +131,12 @@ impl ChainDb {
                 other => StoreError::new(other),
             })
         })?;
-        Ok(Self { engine: Arc::new(RwLock::new(Some(Engine(Some(engine))))) })
+        Ok(Self { engine: Arc::new(RwLock::new(Engine(Some(engine)))) })
     }
 
     /// Closes the database for all handles, after what is being read and written now. From then on they give errors.
     pub fn close(&self) {
-        *self.engine.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.engine.write().unwrap_or_else(PoisonError::into_inner).close();
     }
 
     fn opened(&self) -> Opened<'_> {
@@ -221,24 +221,29 @@ fn unless_damaged<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, 
         .unwrap_or_else(|_| Err(StoreError::new("its file is damaged: restore a copy, or start anew")))
 }
 
-/// The engine, which may find damage when it is closed, too.
+/// The engine, until it is closed.
 struct Engine(Option<Database>);
 
-impl Drop for Engine {
-    fn drop(&mut self) {
+impl Engine {
+    /// It may find damage then, too. What was committed is on the disk; only a note for a faster start is not written.
+    fn close(&mut self) {
         let engine = self.0.take();
-        // What was committed is on the disk; only a note for a faster start is not written.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// Keeps the database from being closed in the middle of something.
-struct Opened<'a>(RwLockReadGuard<'a, Option<Engine>>);
+struct Opened<'a>(RwLockReadGuard<'a, Engine>);
 
 impl Opened<'_> {
     fn engine(&self) -> Result<&Database, StoreError> {
-        let engine = self.0.as_ref().and_then(|engine| engine.0.as_ref());
-        engine.ok_or_else(|| StoreError::new("it is closed"))
+        self.0.0.as_ref().ok_or_else(|| StoreError::new("it is closed"))
     }
 }
 
