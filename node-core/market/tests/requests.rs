@@ -622,7 +622,7 @@ async fn a_slow_line_loses_no_job_however_much_the_worker_has_to_say() {
     let scene = scene(TestWorker::honest(), NodeSettings::default(), vec![TestWorker::honest()]).await;
     // Some 24,000 events, where a queue of a thousand is the limit.
     scene.providers[0].worker.chatter.store(400, Ordering::SeqCst);
-    scene.wires.slow(Duration::from_millis(30));
+    scene.wires.drip(scene.providers[0].peer, Duration::from_millis(30));
     let folder = tempfile::tempdir().unwrap();
     let run = scene.requester.requester.transcode(transcode_job(&folder, 60_000), Arc::new(OpenPurse));
     let result = run.finish().await.unwrap();

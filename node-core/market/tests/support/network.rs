@@ -56,8 +56,6 @@ pub struct Wires {
     nodes: Arc<Mutex<HashMap<PeerId, Served>>>,
     pub log: Log,
     filter: Arc<Mutex<Option<Filter>>>,
-    /// How long each chunk to a requester takes.
-    slowness: Arc<Mutex<Duration>>,
     /// Pauses before each chunk that a node sends.
     drips: Arc<Mutex<HashMap<PeerId, Duration>>>,
 }
@@ -65,11 +63,6 @@ pub struct Wires {
 impl Wires {
     pub fn set_filter(&self, filter: Option<Filter>) {
         *self.filter.lock().unwrap() = filter;
-    }
-
-    /// Makes the line to requesters slow.
-    pub fn slow(&self, chunk: Duration) {
-        *self.slowness.lock().unwrap() = chunk;
     }
 
     /// From now on the node's file bytes come chunk by chunk, with a pause before each.
@@ -149,10 +142,6 @@ async fn carry(
                 edge_jobs::encode_frame(&message).unwrap()
             }
             Frame::Chunk(chunk) => {
-                if way == Way::ToRequester {
-                    let slowness = *wires.slowness.lock().unwrap();
-                    tokio::time::sleep(slowness).await;
-                }
                 let note = serde_json::json!({ "chunk": chunk.len() });
                 let filter = wires.filter.lock().unwrap().clone();
                 if filter.is_some_and(|filter| filter(way, note.clone()).is_none()) {
