@@ -5,13 +5,18 @@
 mod support;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use edge_jobs::JobKind;
 use serde_json::{Value, json};
-use support::{Daemon, status, tls, until, until_within};
+use support::{
+    Daemon, status,
+    streams::{MeetingPlace, offers, units},
+    tls, until, until_within,
+    video_api::{VideoApi, bunny},
+};
 use thetis::{
     control::{ControlClient, types::Earnings},
     workers::find_program,
@@ -24,11 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A chain that lives through everything, a node that transcodes, and a creator.
 struct Studio {
-    _chain: Daemon,
+    _chain: MeetingPlace,
     edge: Daemon,
     edge_client: ControlClient,
     creator: Daemon,
-    key: Value,
+    api: VideoApi,
     // Last: the next one begins when these nodes are gone.
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
@@ -44,65 +49,31 @@ impl Studio {
             programs.join("thetis-media").is_file() || find_program(None, "thetis-media").is_some(),
             "the media worker is not built: cargo build --workspace --bins"
         );
-        let mut chain = Daemon::init(&[]);
-        let chain_client = chain.serve(&[]).await;
-        let now = status(&chain_client).await;
-        let join: Vec<String> = now.overlay.unwrap().listen;
+        let chain = MeetingPlace::start().await;
         let node = |flags: &[&str], set: &[&str]| {
-            let bootstrap = join.iter().flat_map(|address| ["--bootstrap", address]);
             let set = set.iter().flat_map(|value| ["--set", value]);
-            let all: Vec<&str> = ["--rpc", &now.chain.rpc]
-                .into_iter()
-                .chain(bootstrap)
-                .chain(flags.iter().copied())
-                .chain(set)
-                .collect();
-            let node = Daemon::init(&all);
-            let wallet = node.json(&["wallet", "list"])[0].as_str().unwrap().to_owned();
-            chain.json(&["faucet", &wallet, "--amount", "200"]);
-            node
+            let all: Vec<&str> = flags.iter().copied().chain(set).collect();
+            chain.init(&all)
         };
         let mut edge = node(&["--offer", "transcode"], edge);
         let edge_client = edge.serve(&[]).await;
         let mut creator = node(&["--gateway"], creator);
         creator.serve(&[]).await;
-        let key = creator.json(&["gateway", "key", "create"]);
+        let api = VideoApi::with_new_key(&creator);
         until_within(PATIENCE, "transcodes are offered", async || {
-            let kinds = status(&edge_client).await.work.kinds;
-            kinds.iter().any(|kind| kind.kind == JobKind::Transcode && kind.why_none.is_none())
+            offers(&edge_client, JobKind::Transcode).await
         })
         .await;
-        Self { _alone: alone, _chain: chain, edge, edge_client, creator, key }
+        Self { _alone: alone, _chain: chain, edge, edge_client, creator, api }
     }
 
     /// Uploads a file to the creator's gateway and orders a video of it; gives the video's id.
     async fn order(&self, file: &Path) -> String {
-        let upload = self.call(reqwest::Method::POST, "/upload", None).await["uploads"][0].clone();
-        let put = reqwest::Client::new().put(upload["presigned_url"].as_str().unwrap());
-        assert_eq!(put.body(std::fs::read(file).unwrap()).send().await.unwrap().status(), 200);
-        let body = json!({ "source_upload_id": upload["id"], "resolutions": [360] });
-        let video = self.call(reqwest::Method::POST, "/video", Some(body)).await["videos"][0].clone();
-        video["id"].as_str().unwrap().to_owned()
+        self.api.order(&self.client(), file, json!({ "resolutions": [360] })).await
     }
 
     async fn video(&self, id: &str) -> Value {
-        self.call(reqwest::Method::GET, &format!("/video/{id}"), None).await["videos"][0].clone()
-    }
-
-    /// Calls the Video API.
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let gateway = status(&self.client()).await.gateway.unwrap().url;
-        let header = |name: &str| self.key[name].as_str().unwrap();
-        let mut request = reqwest::Client::new()
-            .request(method, format!("{gateway}{path}"))
-            .header("x-tva-sa-id", header("id"))
-            .header("x-tva-sa-secret", header("secret"));
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        assert_eq!(answer["status"], "success", "{path}: {answer}");
-        answer["body"].clone()
+        self.api.video(&self.client(), id).await
     }
 
     fn client(&self) -> ControlClient {
@@ -145,13 +116,8 @@ impl Studio {
 
     /// Units that the creator has bought.
     async fn units(&self) -> u64 {
-        self.bought().await.kinds.iter().map(|kind| kind.units).sum()
+        units(&self.client(), "requester").await
     }
-}
-
-/// 5.3 seconds: three units.
-fn bunny() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/bigbuckbunny.mp4")
 }
 
 /// How Linux counts processor time towards programs.
@@ -227,7 +193,7 @@ async fn a_paused_creator_s_video_waits_for_the_resume_and_is_paid_once() {
     let gateway = status(&studio.client()).await.gateway.unwrap().url;
     let call = reqwest::Client::new().post(format!("{gateway}/v1/embeddings"));
     let body = json!({ "model": "all-minilm-l6-v2", "input": "sea" });
-    let answer = call.bearer_auth(studio.key["key"].as_str().unwrap()).json(&body).send().await.unwrap();
+    let answer = call.bearer_auth(studio.api.key["key"].as_str().unwrap()).json(&body).send().await.unwrap();
     let answer: Value = answer.json().await.unwrap();
     assert_eq!(answer["error"]["code"], "no_provider", "{answer}");
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod streams;
+pub mod video_api;
 
 use std::{
     os::unix::fs::PermissionsExt,

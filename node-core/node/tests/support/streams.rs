@@ -15,29 +15,43 @@ use thetis::{
 
 use super::{Daemon, status, until};
 
-/// A node that runs the chain and is the place to meet, and nothing else.
+/// A node that runs the chain and is the place to meet.
 pub struct MeetingPlace {
     pub daemon: Daemon,
+    pub client: ControlClient,
     pub rpc: String,
     pub join: Vec<String>,
 }
 
 impl MeetingPlace {
+    /// One that does nothing else.
     pub async fn start() -> Self {
-        let mut daemon = Daemon::init(&[]);
-        let client = daemon.serve(&[]).await;
-        let now = status(&client).await;
-        Self { daemon, rpc: now.chain.rpc, join: now.overlay.unwrap().listen }
+        Self::at(Daemon::init(&[])).await
     }
 
-    /// A node with 100 TFUEL that is not up yet.
+    /// At a node that is not up yet.
+    pub async fn at(mut daemon: Daemon) -> Self {
+        let client = daemon.serve(&[]).await;
+        let now = status(&client).await;
+        Self { daemon, client, rpc: now.chain.rpc, join: now.overlay.unwrap().listen }
+    }
+
+    /// At a creator that is not up yet, who then has 300 TFUEL.
+    pub async fn at_creator(creator: Daemon) -> Self {
+        let place = Self::at(creator).await;
+        let wallet = status(&place.client).await.wallet.address.to_string();
+        place.daemon.json(&["faucet", &wallet, "--amount", "300"]);
+        place
+    }
+
+    /// A node with 300 TFUEL that is not up yet.
     pub fn init(&self, flags: &[&str]) -> Daemon {
         let bootstrap = self.join.iter().flat_map(|address| ["--bootstrap", address]);
         let all: Vec<&str> =
             ["--rpc", &self.rpc].into_iter().chain(bootstrap).chain(flags.iter().copied()).collect();
         let node = Daemon::init(&all);
         let wallet = node.json(&["wallet", "list"])[0].as_str().unwrap().to_owned();
-        self.daemon.json(&["faucet", &wallet, "--amount", "100"]);
+        self.daemon.json(&["faucet", &wallet, "--amount", "300"]);
         node
     }
 
@@ -121,6 +135,7 @@ impl Noise {
 /// A stream as a player of a node sees it.
 pub struct Player<'a> {
     noise: &'a Noise,
+    pub title: String,
     base: String,
 }
 
@@ -134,8 +149,13 @@ impl<'a> Player<'a> {
             playing.is_some()
         })
         .await;
-        let playlist = playing.unwrap().playlist;
-        Self { noise, base: playlist.trim_end_matches("master.m3u8").to_owned() }
+        let Playing { title, playlist, .. } = playing.unwrap();
+        Self { noise, title, base: playlist.trim_end_matches("master.m3u8").to_owned() }
+    }
+
+    /// The playlist of the stream's rendition.
+    pub async fn media_playlist(&self) -> String {
+        reqwest::get(format!("{}360p/index.m3u8", self.base)).await.unwrap().text().await.unwrap()
     }
 
     /// The status that a segment is answered with; its bytes are right in any case.
