@@ -233,6 +233,12 @@ async function checkEdges(audit) {
       require(BigInt(kind.amount) === due, `${edge.name}: ${kind.units} units of ${kind.kind} are ${due} wei (${kind.amount})`)
       if (kind.kind === 'transcode') transcoded += BigInt(kind.units)
     }
+    // What crosses a settlement is in no number until the payer's next voucher, some blocks later.
+    await until(`${edge.name} knows where all that it earned is`, 60, async () => {
+      const { earned } = await edge.status()
+      const known = ['settled', 'signed', 'owed', 'lost', 'forgone'].reduce((sum, state) => sum + BigInt(earned[state]), 0n)
+      return known === sumOf(await edge.earnings('provider'), 'amount')
+    })
     const settled = BigInt((await edge.status()).earned.settled)
     const onChain = audit.payments
       .filter((payment) => payment.target.address.toLowerCase() === edge.wallet)

@@ -46,6 +46,15 @@ impl RunningPipeline {
         self.bus.timed_pop_filtered(gst::ClockTime::from_mseconds(TICK.as_millis() as u64), &kinds)
     }
 
+    /// Whether none of the pipeline's threads works any more.
+    pub(crate) fn rests(&self) -> bool {
+        self.pipeline
+            .iterate_recurse()
+            .into_iter()
+            .flatten()
+            .all(|element| element.pads().iter().all(|pad| pad.task_state() != gst::TaskState::Started))
+    }
+
     /// The error that has been reported meanwhile, if any. Other messages are dropped.
     pub(crate) fn failure(&self) -> Result<(), MediaError> {
         match self.bus.pop_filtered(&[gst::MessageType::Error]) {
@@ -161,6 +170,22 @@ mod tests {
             }
         };
         assert!(matches!(outcome, MediaError::Stalled(_)));
+    }
+
+    #[test]
+    fn a_pipeline_rests_when_its_source_has_ended_and_not_before() {
+        crate::init().unwrap();
+        let start = |description: &str| {
+            let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
+            RunningPipeline::start(pipeline).unwrap()
+        };
+        let endless = start("fakesrc ! fakesink");
+        let short = start("fakesrc num-buffers=3 ! fakesink");
+        let end = short.next_message().unwrap();
+        assert_eq!(end.type_(), gst::MessageType::Eos);
+        // The message is sent by the thread that then comes to rest.
+        std::thread::sleep(TICK);
+        assert!(short.rests() && !endless.rests());
     }
 
     #[test]

@@ -24,6 +24,10 @@ const HEAD_FRAMES: usize = 600;
 /// The last part of a file that is read, from a key frame on.
 const TAIL: gst::ClockTime = gst::ClockTime::from_seconds(3);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A pipeline whose threads rested at so many looks in a row has ended. At one look they may rest between two of its parts.
+const LOOKS_AT_REST: u32 = 5;
+
+const NO_CONTENTS: &str = "its contents cannot be found, maybe because it was cut off";
 
 /// What was seen; all times in nanoseconds from the start of the stream.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +69,7 @@ pub(crate) fn read_timeline(file: &Path, stop: &Stop) -> Result<Timeline, MediaE
     let running = RunningPipeline::start(pipeline)?;
     let mut watch = StallWatch::new(PATIENCE);
     let mut seeked = false;
+    let mut looks_at_rest = 0;
     let mut duration = None;
     loop {
         stop.check()?;
@@ -78,6 +83,12 @@ pub(crate) fn read_timeline(file: &Path, stop: &Stop) -> Result<Timeline, MediaE
                 break;
             }
             _ => watch.tick(lock(&seen).buffers)?,
+        }
+        // An error of the demuxer is lost when it comes while parsebin still adds the demuxer; no stream comes then, and no other message.
+        let at_rest = lock(&seen).streams == 0 && running.rests();
+        looks_at_rest = if at_rest { looks_at_rest + 1 } else { 0 };
+        if looks_at_rest == LOOKS_AT_REST {
+            return Err(MediaError::NotAVideo(NO_CONTENTS.into()));
         }
         duration = duration.or_else(|| running.pipeline().query_duration::<gst::ClockTime>());
         let Some(duration) = duration.filter(|_| !seeked) else { continue };
@@ -100,6 +111,7 @@ pub(crate) fn read_timeline(file: &Path, stop: &Stop) -> Result<Timeline, MediaE
 struct Seen {
     timeline: Timeline,
     buffers: u64,
+    streams: u32,
     has_picture: bool,
     has_sound: bool,
     in_tail: bool,
@@ -145,6 +157,7 @@ fn watch_stream(
     let name = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
     let kind = {
         let mut seen = lock(seen);
+        seen.streams += 1;
         if (name.starts_with("video/") || name.starts_with("image/")) && !seen.has_picture {
             seen.has_picture = true;
             seen.timeline.picture_codec = codec_name(&caps);
@@ -207,7 +220,7 @@ fn unreadable(message: &gst::Message) -> MediaError {
         return MediaError::NotAVideo("its format is unknown".into());
     }
     if kind.is::<gst::StreamError>() {
-        return MediaError::NotAVideo("its contents cannot be found, maybe because it was cut off".into());
+        return MediaError::NotAVideo(NO_CONTENTS.into());
     }
     failure(message)
 }

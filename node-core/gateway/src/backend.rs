@@ -37,8 +37,15 @@ pub trait VideoBackend: Send + Sync + 'static {
     /// What a video can cost now. The least is that of one try which succeeds: half a video is of no use.
     async fn cost(&self, media: &MediaInfo) -> Result<Cost, BackendError>;
 
-    /// Transcodes, checks and publishes a video. The last event is [`VideoEvent::Published`].
+    /// Transcodes, checks and publishes a video. The last event is [`VideoEvent::Published`]. A video that did not come to its
+    /// end goes on where it was.
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError>;
+
+    /// Removes what is kept of a video that came to its end.
+    async fn discard(&self, video: &VideoId);
+
+    /// Removes what is kept of videos that are not among these. Called once, before any work.
+    async fn keep_only(&self, unfinished: &[VideoId]);
 
     /// Where a published stream can be played from on this machine, given its share id; `None` when it has no player.
     fn playback(&self, stream: &str) -> Option<Playback>;

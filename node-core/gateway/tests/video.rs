@@ -5,13 +5,13 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
-use edge_gateway::{BackendError, Clock, GatewayConfig, NewKey, UploadState, VideoStore};
+use edge_gateway::{BackendError, Clock, GatewayConfig, NewKey, UploadState, VideoId, VideoStore};
 use edge_jobs::ContentHash;
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
@@ -410,8 +410,17 @@ async fn an_unfinished_video_goes_on_after_a_restart() {
 
     let uploads = first.folder.path().join("uploads");
     let configure = Box::new(|config: &mut GatewayConfig| config.uploads = uploads);
-    let second = Setup { store: first.store.clone(), configure, ..Setup::default() }.serve().await;
+    let kept = first.video.kept.lock().unwrap().clone();
+    assert_eq!(kept, [id.parse().unwrap()], "what was done of it stays");
+    let of_nobody = VideoId::random();
+    let video = ScriptedVideo {
+        kept: Mutex::new([kept, vec![of_nobody.clone()]].concat()),
+        ..ScriptedVideo::default()
+    };
+    let second = Setup { video, store: first.store.clone(), configure, ..Setup::default() }.serve().await;
+    assert!(!second.video.kept.lock().unwrap().contains(&of_nobody));
     assert_eq!(finished(&second, &key, &id).await["state"], "success");
+    until("what was kept is removed", async || second.video.kept.lock().unwrap().is_empty()).await;
 }
 
 #[tokio::test]

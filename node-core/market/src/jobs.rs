@@ -84,6 +84,9 @@ pub trait JobStore: Send + Sync {
     /// One job.
     fn get(&self, id: JobId, side: JobSide) -> Result<Option<JobRecord>, StoreError>;
 
+    /// Jobs of a side with a counterparty that the end of a run of the program interrupted, oldest first.
+    fn interrupted(&self, side: JobSide, counterparty: Address) -> Result<Vec<JobRecord>, StoreError>;
+
     /// Marks every running job as interrupted at a time; called once at the start. How many there were.
     fn interrupt_running(&self, at: u64) -> Result<u64, StoreError>;
 }
@@ -120,6 +123,18 @@ impl Jobs {
     /// One job as it was kept last.
     pub async fn get(&self, id: JobId, side: JobSide) -> Result<Option<JobRecord>, StoreError> {
         match self.store.with(move |store| store.get(id, side)).await {
+            Ok(found) => found,
+            Err(closed) => Err(StoreError::Unavailable(closed.to_string())),
+        }
+    }
+
+    /// See [`JobStore::interrupted`].
+    pub async fn interrupted(
+        &self,
+        side: JobSide,
+        counterparty: Address,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        match self.store.with(move |store| store.interrupted(side, counterparty)).await {
             Ok(found) => found,
             Err(closed) => Err(StoreError::Unavailable(closed.to_string())),
         }

@@ -12,6 +12,8 @@ impl Protocol {
     pub const SEGMENTS: Self = Self("/thetis/segments/1");
     /// Jobs: an order, its events, and payment unit by unit.
     pub const JOBS: Self = Self("/thetis/jobs/1");
+    /// The offers that a node knows, free of charge.
+    pub const OFFERS: Self = Self("/thetis/offers/1");
     /// Stream manifests by stream id, free of charge.
     pub const MANIFESTS: Self = Self("/thetis/manifests/1");
 

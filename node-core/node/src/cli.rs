@@ -8,6 +8,7 @@ mod faucet;
 mod gateway;
 mod genesis;
 mod init;
+mod offers;
 mod output;
 mod running;
 mod serve;
@@ -89,6 +90,8 @@ pub enum Command {
     Play(streams::PlayCommand),
     /// List the streams that this node published
     Streams,
+    /// Show what providers of the network offer, and at what price
+    Offers,
     /// Check the chain that is stored here
     #[command(subcommand)]
     Chain(chain::ChainCommand),
@@ -118,6 +121,7 @@ impl Cli {
             Command::Gateway(command) => command.run(place),
             Command::Play(command) => command.run(place),
             Command::Streams => streams::list(place),
+            Command::Offers => offers::list(place),
             Command::Chain(command) => command.run(place),
             Command::Genesis(command) => command.run(place),
         }

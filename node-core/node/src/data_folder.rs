@@ -152,7 +152,7 @@ impl DataFolder {
         self.root.join("segments")
     }
 
-    /// Uploads and files of jobs under way; emptied at start.
+    /// Files of jobs under way, a folder for each side of them. A provider's go at the start; an unfinished video goes on.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
     }

@@ -42,6 +42,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("database/migrations/0003_wallet.sql")),
     M::up(include_str!("database/migrations/0004_jobs.sql")),
     M::up(include_str!("database/migrations/0005_pause.sql")),
+    M::up(include_str!("database/migrations/0006_interrupted_jobs.sql")),
 ];
 
 /// How long a call waits for another program that reads or writes the file, e.g. a backup.

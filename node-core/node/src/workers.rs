@@ -7,6 +7,7 @@
 mod back_off;
 mod crew;
 mod process;
+mod processors;
 mod program;
 
 pub use back_off::BackOff;

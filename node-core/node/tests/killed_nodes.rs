@@ -15,8 +15,8 @@ use edge_jobs::JobKind;
 use serde_json::json;
 use support::{
     Daemon, status,
-    streams::{MeetingPlace, Noise, Player, files, offers, units},
-    tls, until,
+    streams::{MeetingPlace, Noise, Player, files, heard_of, offers, units},
+    tls, until, until_within,
     video_api::{VideoApi, bunny},
 };
 use theta_types::Wei;
@@ -135,6 +135,34 @@ async fn a_transcode_moves_when_its_node_is_killed_with_two_segments_out() {
     agree(&mut nodes, victim, &place.client).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creator_that_is_killed_goes_on_with_its_video_where_it_was_paid() {
+    tls();
+    let place = MeetingPlace::start().await;
+    let edge = provider(&place, JobKind::Transcode).await;
+    let (mut daemon, client) = place.join(&["--gateway"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let api = VideoApi::with_new_key(&daemon);
+    let order = json!({ "playback_policy": "public" });
+    let video = api.order(&client, &clip(folder.path()), order).await;
+    until_within(Duration::from_secs(90), "some units are paid", async || edge.units().await >= 5).await;
+    assert!(!daemon.end("-KILL"));
+
+    // The default credit is below the price, so that the edge node works for it again when the unit that was begun is paid.
+    let creator = daemon.serve(&[]).await;
+    let done = async || {
+        let now = api.video(&creator, &video).await;
+        assert_ne!(now["state"], "error", "{now}");
+        now["state"] == "success"
+    };
+    until_within(Duration::from_secs(240), "the video is made", done).await;
+    let (paid, earned) = (units(&creator, "requester").await, edge.units().await);
+    // Thirty units of a minute; of the two around the kill, one may have come twice.
+    assert!((30..=32).contains(&paid) && earned == paid, "{paid} units paid, {earned} earned");
+    let settled = edge.settled().await;
+    assert_eq!(settled, price() * paid);
+}
+
 const NOISE: Noise = Noise { nonce: 9, segments: 40, segment_bytes: 100_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,8 +179,8 @@ async fn a_relay_moves_when_its_node_is_killed() {
     .await;
     let (_viewer, viewer) = place.join(&[]).await;
     let player = Player::open(&viewer, &NOISE, &stream).await;
-    // Offers are announced every 20 seconds; before it hears one the viewer takes segments from the creator, for nothing.
-    tokio::time::sleep(Duration::from_secs(21)).await;
+    // Before it hears of an offer the viewer takes segments from the creator, for nothing.
+    until("the viewer has heard of both", async || heard_of(&viewer, JobKind::Relay).await == 2).await;
     let playback = tokio::spawn(async move {
         for index in 0..NOISE.segments {
             player.segment(index).await;

@@ -235,7 +235,7 @@ async fn a_stop_in_the_middle_of_a_video_books_what_it_cost_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_of_one_thread_is_for_one_video_which_takes_no_more_than_a_processor_over_all() {
+async fn a_limit_of_one_thread_is_for_one_video_which_takes_no_more_than_a_processor() {
     let studio = Studio::open(&["limits.cpu_threads=1", "offer.places.transcode=3"], &[]).await;
     let limits = status(&studio.edge_client).await.limits;
     assert_eq!((limits.cpu_threads, limits.media_threads), (Some(1), 1));
@@ -251,18 +251,21 @@ async fn a_limit_of_one_thread_is_for_one_video_which_takes_no_more_than_a_proce
     let worker = media_workers(&studio.edge)[0];
     let id = studio.order(&film).await;
     // From the moment that the worker has something to do until it has done all of it.
-    let ticks = || stat(worker).unwrap().2;
-    let idle = ticks();
-    until("the transcode begins", async || ticks() > idle + 20).await;
-    let (begun, before) = (Instant::now(), ticks());
+    let processor_seconds = || stat(worker).unwrap().2 as f64 / TICKS_PER_SECOND;
+    let idle = processor_seconds();
+    until("the transcode begins", async || processor_seconds() > idle + 0.2).await;
+    let (mut last, mut peak) = ((Instant::now(), processor_seconds()), 0.0_f64);
     until_within(PATIENCE, "the video is finished", async || {
+        let elapsed = last.0.elapsed().as_secs_f64();
+        if elapsed >= 0.5 {
+            peak = peak.max((processor_seconds() - last.1) / elapsed);
+            last = (Instant::now(), processor_seconds());
+        }
         studio.video(&id).await["state"] != "processing"
     })
     .await;
     assert_eq!(studio.video(&id).await["state"], "success");
-    let used = (ticks() - before) as f64 / TICKS_PER_SECOND;
-    let mean = used / begun.elapsed().as_secs_f64();
-    println!("{used:.2} s of processor time in {:?}: {mean:.2} processors", begun.elapsed());
-    // For a moment it may be more: the encoder has its one thread, sound and decoder have theirs.
-    assert!(mean <= 1.15, "{mean:.2} processors for a limit of one");
+    println!("{peak:.2} processors in the busiest half second");
+    // Time is counted in hundredths of a second.
+    assert!((0.3..=1.1).contains(&peak), "{peak:.2} processors for a limit of one");
 }

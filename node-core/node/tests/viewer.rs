@@ -32,8 +32,8 @@ use edge_market::{
 use edge_mesh::{Mesh, MeshConfig, MeshHandle, NodeKey, Protocol, Topic};
 use support::{
     Daemon, status,
-    streams::{MeetingPlace, Noise, Player, files, offers, units},
-    tls, until,
+    streams::{MeetingPlace, Noise, Player, files, heard_of, offers, units},
+    tls, until, until_within,
 };
 use theta_types::{Address, ChainRules, SecretKey, Wei};
 use theta_wallet::{ChainAccess, RpcChain, RpcOptions, TransactionSender, Wallet};
@@ -90,8 +90,9 @@ async fn a_segment_that_rotted_on_an_edge_nodes_disk_comes_from_elsewhere() {
         std::fs::write(path, bytes).unwrap();
     }
     let (_viewer, viewer) = place.join(&[]).await;
-    // Its offer is heard within 20 s; until then the creator is asked.
-    tokio::time::sleep(Duration::from_secs(21)).await;
+    // It need not wait until the edge node announces its offer again.
+    let heard = async || heard_of(&viewer, JobKind::Relay).await == 1;
+    until_within(Duration::from_secs(5), "the viewer has heard of the edge node", heard).await;
     let player = Player::open(&viewer, &NOISE, &stream).await;
     player.segment(0).await;
     // The first ones go on credit while the viewer's reserve is on its way.

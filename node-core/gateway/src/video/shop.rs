@@ -87,7 +87,9 @@ impl VideoShop {
                 store.change_upload(UploadState::Receiving, waiting).await?;
             }
         }
-        let unfinished = store.unfinished_videos().await?;
+        let unfinished: Vec<VideoId> =
+            store.unfinished_videos().await?.into_iter().map(|video| video.id).collect();
+        backend.keep_only(&unfinished).await;
 
         let (queue, orders) = mpsc::channel(config.videos_waiting.max(1));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -102,7 +104,7 @@ impl VideoShop {
             for video in unfinished {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    sent = queue.send(video.id) => if sent.is_err() { return },
+                    sent = queue.send(video) => if sent.is_err() { return },
                 }
             }
         });
@@ -210,7 +212,9 @@ impl Bench {
                 }
             }
         };
-        self.change(&mut video, state).await
+        self.change(&mut video, state).await?;
+        self.shop.backend.discard(id).await;
+        Ok(())
     }
 
     async fn make_stream(&self, video: &mut VideoRecord) -> Result<(), Unmade> {

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use edge_gateway::{
     AiBackend, BackendError, Bill, ChatEvent, ChatStream, Cost, Embeddings, Model, Playback, SourceFile,
-    VideoBackend, VideoEvent, VideoPhase, VideoRequest, VideoStream,
+    VideoBackend, VideoEvent, VideoId, VideoPhase, VideoRequest, VideoStream,
 };
 use edge_jobs::{ChatFinish, ChatOrder, EmbeddingsOrder, JobKind, MediaInfo, Order};
 use futures::{StreamExt, stream};
@@ -144,6 +144,8 @@ pub struct ScriptedVideo {
     /// How often each step says that it cannot be done now, before it is done.
     pub not_yet: [AtomicUsize; 3],
     pub requests: Mutex<Vec<VideoRequest>>,
+    /// Videos of which something is kept.
+    pub kept: Mutex<Vec<VideoId>>,
 }
 
 impl ScriptedVideo {
@@ -169,6 +171,7 @@ impl Default for ScriptedVideo {
             pause: Duration::ZERO,
             not_yet: Default::default(),
             requests: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 }
@@ -187,6 +190,7 @@ impl VideoBackend for ScriptedVideo {
     }
 
     async fn publish(&self, request: VideoRequest, bill: Bill) -> Result<VideoStream, BackendError> {
+        self.kept.lock().unwrap().push(request.id.clone());
         self.requests.lock().unwrap().push(request);
         self.ask(2)?;
         let (pause, cost) = (self.pause, self.cost);
@@ -207,6 +211,14 @@ impl VideoBackend for ScriptedVideo {
             }
         });
         Ok(events.boxed())
+    }
+
+    async fn discard(&self, video: &VideoId) {
+        self.kept.lock().unwrap().retain(|kept| kept != video);
+    }
+
+    async fn keep_only(&self, unfinished: &[VideoId]) {
+        self.kept.lock().unwrap().retain(|kept| unfinished.contains(kept));
     }
 
     fn playback(&self, stream: &str) -> Option<Playback> {

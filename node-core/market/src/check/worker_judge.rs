@@ -77,8 +77,8 @@ impl WorkerJudge {
                     (failures, last) = (failures + 1, error.message);
                     deadline = Instant::now() + self.worker_wait;
                 }
-                // It has no free place, or was killed and is not back yet.
-                Err(error) if error.code == JobErrorCode::Busy && Instant::now() < deadline => {
+                // It has no free place, or was killed or stopped and is not back yet.
+                Err(error) if is_away(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(WORKER_RETRY).await;
                 }
                 Err(error) => return Verdict::Unknown(error.message),
@@ -141,6 +141,10 @@ impl Judge for WorkerJudge {
     async fn ladder_so_far(&self, check: LadderCheck) -> Verdict {
         self.compare(check, FRAMES_SO_FAR, true).await
     }
+}
+
+fn is_away(error: &JobError) -> bool {
+    matches!(error.code, JobErrorCode::Busy | JobErrorCode::Cancelled)
 }
 
 /// Any problem is one too many, and so is a rendition of which nothing could be looked at.
@@ -269,7 +273,9 @@ mod tests {
         let busy = || Err(JobError::new(JobErrorCode::Busy, "the worker does not run"));
         let (found, left) = verdict((0..100).map(|_| busy()).collect()).await;
         assert!(matches!(found, Verdict::Unknown(_)) && left > 90, "{found:?} {left}");
-        let stopped = vec![Ok(Some(failed(JobErrorCode::Cancelled)))];
-        assert!(matches!(verdict(stopped).await.0, Verdict::Unknown(_)));
+        let stopped = || Ok(Some(failed(JobErrorCode::Cancelled)));
+        let (found, _) = verdict((0..100).map(|_| stopped()).collect()).await;
+        assert!(matches!(found, Verdict::Unknown(_)), "{found:?}");
+        assert_eq!(verdict(vec![stopped(), Ok(Some(checked(2, &[])))]).await.0, Verdict::Good);
     }
 }

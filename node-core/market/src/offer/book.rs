@@ -105,6 +105,17 @@ impl Offers {
         self.with(|book| book.all().filter(|offer| offer.expires > now).cloned().collect())
     }
 
+    /// The newest offers that hold now, as they travel.
+    pub fn newest(&self, most: usize) -> Vec<Vec<u8>> {
+        let now = self.clock.unix_seconds();
+        self.with(|book| {
+            let mut newest: Vec<&SignedOffer> =
+                book.offers.values().filter(|known| known.offer.expires > now).collect();
+            newest.sort_unstable_by_key(|known| std::cmp::Reverse(known.offer.issued));
+            newest.into_iter().take(most).map(|known| known.bytes.clone()).collect()
+        })
+    }
+
     /// The offer of a provider.
     pub fn of(&self, provider: &Address) -> Option<Offer> {
         let now = self.clock.unix_seconds();

@@ -1,11 +1,13 @@
-//! What providers offer, announced by gossip.
+//! What providers offer, announced by gossip and passed on to new peers.
 
 mod book;
 mod choose;
+mod exchange;
 mod signed;
 
 pub use book::{MAX_OFFERS, OfferBook, Offers};
 pub use choose::{Candidate, Need};
+pub use exchange::{ExchangeError, MAX_GIVEN};
 pub use signed::{MAX_OFFER_BYTES, OfferError, SignedOffer};
 
 use edge_jobs::{JobKind, VideoEncoder};

@@ -47,7 +47,7 @@ pub enum Ended {
     Stopped,
     /// The work failed.
     #[error("{0}")]
-    Failed(#[from] JobError),
+    Failed(JobError),
     /// The book could not be written.
     #[error("{0}")]
     Book(PayeeError),
@@ -58,6 +58,17 @@ impl From<FrameError> for Ended {
         match error {
             FrameError::Io(_) => Ended::Gone,
             nonsense => Ended::Nonsense(nonsense.to_string()),
+        }
+    }
+}
+
+impl From<JobError> for Ended {
+    /// Of a worker's task. A requester that stops its job has said so before: a task that was stopped otherwise was stopped by
+    /// this node, and another one may do the work.
+    fn from(error: JobError) -> Self {
+        match error.code {
+            JobErrorCode::Cancelled => Ended::Stopped,
+            _ => Ended::Failed(error),
         }
     }
 }

@@ -100,7 +100,7 @@ where
                 collector.ask().await?;
                 return collector.wait_paid(collector.delivered).await;
             }
-            Event::Failed { error, .. } => return Err(ended_by(error)),
+            Event::Failed { error, .. } => return Err(error.into()),
             _ => {}
         }
     }
@@ -148,7 +148,7 @@ where
     while let Some(event) = collector.next_event(&mut task).await? {
         match event {
             Event::Inspected { media, .. } => return Ok(media),
-            Event::Failed { error, .. } => return Err(ended_by(error)),
+            Event::Failed { error, .. } => return Err(error.into()),
             _ => {}
         }
     }
@@ -295,12 +295,6 @@ where
         .ok_or_else(|| JobError::new(JobErrorCode::Internal, format!("the worker named a file {name:?}")))?;
     let file = File::open(&path).await.map_err(disk)?;
     collector.send_file(reply, file, bytes).await
-}
-
-/// The requester has not asked for a stop, or this would not be read: it was this node that stopped its worker, and another
-/// one may do the work.
-fn ended_by(error: JobError) -> Ended {
-    if error.code == JobErrorCode::Cancelled { Ended::Stopped } else { error.into() }
 }
 
 fn disk(error: std::io::Error) -> Ended {

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use edge_jobs::{
-    ContentHash, Event, MediaInfo, Rendition, SegmentInfo, Thumbnail, TranscodeOrder, segment_file,
-    thumbnail_file,
+    ContentHash, Event, MediaInfo, Rendition, SegmentInfo, Thumbnail, TranscodeOrder, VideoEncoder,
+    segment_file, thumbnail_file,
 };
+use theta_types::Address;
 use tokio::fs::File;
+use tracing::warn;
 
 use super::{
     TranscodeEvent, TranscodeJob,
@@ -40,6 +42,10 @@ pub(super) struct ArrivingLadder<'a> {
     folder: PathBuf,
     count: LadderCount,
     pub delivered: Delivered,
+    /// What the ladder is encoded with, as far as that is known, and who makes it.
+    maker: (Option<VideoEncoder>, Address),
+    /// At so many paid units it is written down next what is there.
+    next_save: u64,
     next_look: u64,
     /// Segments of each rendition that were looked at.
     looked_at: usize,
@@ -55,6 +61,7 @@ impl<'a> ArrivingLadder<'a> {
         order: &TranscodeOrder,
         kept: &'a mut KeptLadder,
         folder: PathBuf,
+        maker: (Option<VideoEncoder>, Address),
         permille: u16,
     ) -> Self {
         Self {
@@ -63,6 +70,8 @@ impl<'a> ArrivingLadder<'a> {
             folder,
             count: LadderCount::default(),
             delivered: Delivered::default(),
+            maker,
+            next_save: 1,
             next_look: 1,
             looked_at: kept.len(),
             // One that goes on finds its place first, and would say that nothing is there.
@@ -79,6 +88,7 @@ impl<'a> ArrivingLadder<'a> {
         events: &Events,
     ) -> Result<Made, BuyError> {
         self.kept.move_to(&self.folder).await.map_err(local)?;
+        self.save(self.kept).await;
         let mut made: Option<Made> = None;
         loop {
             match buyer.next().await? {
@@ -114,6 +124,7 @@ impl<'a> ArrivingLadder<'a> {
                     let Some(made) = made.take() else {
                         self.look(buyer, attempts, units).await?;
                         buyer.pay(units, true).await?;
+                        self.save_now_and_then(units).await;
                         continue;
                     };
                     let _ = events.send(Ok(TranscodeEvent::Checking)).await;
@@ -126,12 +137,37 @@ impl<'a> ArrivingLadder<'a> {
                     buyer.pay(transcode_units(self.wanted_ms), false).await?;
                     // That this node cannot check is not the provider's fault; but nothing unchecked is signed.
                     if let Verdict::Unknown(reason) = verdict {
-                        return Err(BuyError::Local(format!("the ladder could not be checked: {reason}")));
+                        return Err(unchecked(&reason));
                     }
                     return Ok(made);
                 }
                 other => return Err(unexpected(&other)),
             }
+        }
+    }
+
+    /// What is kept, and what this provider was paid for after it; `None` when that is nothing.
+    pub fn so_far(&self, paid: u64) -> Option<KeptLadder> {
+        let (encoder, maker) = self.maker;
+        self.kept.with(&self.delivered, paid, &self.job.order, encoder, maker)
+    }
+
+    /// Writes down what is paid, after each unit at first. All of it is written each time, so of a long ladder it is done after
+    /// each twentieth part more: so much of it may have to be made again.
+    async fn save_now_and_then(&mut self, units: u64) {
+        if units < self.next_save {
+            return;
+        }
+        self.next_save = units + (units / 20).max(1);
+        if let Some(so_far) = self.so_far(units) {
+            self.save(&so_far).await;
+        }
+    }
+
+    /// For the next run of the program. Without it, that one begins anew.
+    async fn save(&self, kept: &KeptLadder) {
+        if let Err(error) = kept.save(&self.job.output, &self.job.order).await {
+            warn!(%error, "it is not written down what is kept of a ladder");
         }
     }
 
@@ -248,7 +284,9 @@ impl<'a> ArrivingLadder<'a> {
             }
             Verdict::Bad(detail) => Err(BuyError::Lie { fault: Fault::WrongFrames, detail }),
             Verdict::Stuck(detail) => Err(BuyError::Doubtful(detail)),
-            Verdict::Good | Verdict::Unknown(_) => Ok(()),
+            // The whole could not be signed: it is of no use to pay for more of it.
+            Verdict::Unknown(reason) => Err(unchecked(&reason)),
+            Verdict::Good => Ok(()),
         }
     }
 
@@ -286,6 +324,10 @@ impl<'a> ArrivingLadder<'a> {
             thumbnail_order: self.job.order.thumbnails.clone(),
         }
     }
+}
+
+fn unchecked(reason: &str) -> BuyError {
+    BuyError::Local(format!("the ladder could not be checked: {reason}"))
 }
 
 /// What is there of a rendition whose properties are not reported yet.

@@ -143,6 +143,7 @@ pub(super) struct Buyer {
 }
 
 /// What a session is about.
+#[derive(Clone)]
 pub(super) struct Errand {
     pub work: Work,
     pub kind: JobKind,
@@ -153,8 +154,26 @@ pub(super) struct Errand {
 }
 
 impl Buyer {
-    /// Opens a session: reaches the provider, sees to it that it can be paid, and is accepted.
+    /// Opens a session: reaches the provider, sees to it that it can be paid, and is accepted. A provider that is owed a unit
+    /// from before this program was killed is paid, and asked again.
     pub async fn open(
+        shared: Arc<Shared>,
+        candidate: &Candidate,
+        errand: Errand,
+        purse: Arc<dyn Purse>,
+        cancel: CancellationToken,
+    ) -> Result<Self, BuyError> {
+        let again = errand.clone();
+        let opened = Self::open_once(shared.clone(), candidate, errand, purse.clone(), cancel.clone()).await;
+        let Err(BuyError::Refused { reason: Refusal::Unpaid, .. }) = &opened else { return opened };
+        let paying = shared.pay_begun_units(candidate.offer.provider);
+        match cancel.run_until_cancelled(paying).await.ok_or(BuyError::Cancelled)?? {
+            true => Self::open_once(shared.clone(), candidate, again, purse, cancel.clone()).await,
+            false => opened,
+        }
+    }
+
+    async fn open_once(
         shared: Arc<Shared>,
         candidate: &Candidate,
         errand: Errand,

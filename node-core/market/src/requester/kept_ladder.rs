@@ -1,22 +1,31 @@
-//! What stays of a ladder when its provider is gone.
+//! What stays of a ladder when its provider is gone, or when this program ends.
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
 };
 
 use edge_jobs::{
-    LadderStart, Rendition, SegmentInfo, TRANSCODE_UNIT_MS, Thumbnail, TranscodeOrder, VideoEncoder,
-    bandwidth,
+    ContentHash, LadderStart, Rendition, SegmentInfo, TRANSCODE_UNIT_MS, Thumbnail, TranscodeOrder,
+    VideoEncoder, bandwidth,
 };
+use serde::{Deserialize, Serialize};
 use theta_types::Address;
+use tracing::{info, warn};
 
 use crate::{provider::path_below, session::segments_of_units};
 
+/// The file in a job's output folder that says what is kept there.
+const RECORD: &str = "kept.json";
+/// The largest record that is read: twelve hours of nine renditions are half of it.
+const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
+
 /// The beginning of a ladder, by one provider or several: equally many segments of each rendition, all of them paid.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct KeptLadder {
     /// Where its files are, among others that are not kept.
+    #[serde(skip)]
     folder: Option<PathBuf>,
     /// Units that are paid for it.
     units: u64,
@@ -35,7 +44,45 @@ pub(super) struct Delivered {
     pub thumbnails: Vec<Thumbnail>,
 }
 
+/// What the record's file holds.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    order: TranscodeOrder,
+    /// The name of its folder in the output folder.
+    folder: String,
+    ladder: KeptLadder,
+}
+
 impl KeptLadder {
+    /// What an earlier run of the program kept for `order` in `output`: nothing, when the files are not those that were kept.
+    pub async fn load(output: &Path, order: &TranscodeOrder) -> Self {
+        let (folder, wanted) = (output.to_owned(), order.clone());
+        let read = tokio::task::spawn_blocking(move || read_record(&folder, &wanted)).await;
+        match read.map_err(io::Error::other).and_then(|read| read) {
+            Ok(Some(kept)) => {
+                info!(segments = kept.len(), "a ladder that was begun before goes on");
+                kept
+            }
+            Ok(None) => Self::default(),
+            Err(error) => {
+                warn!(%error, folder = %output.display(), "what was kept of a ladder is of no use; it is begun anew");
+                Self::default()
+            }
+        }
+    }
+
+    /// Writes down for the next run of the program what is kept. The files are on their way to the disk already; one that does
+    /// not arrive there has another hash when the record is read.
+    pub async fn save(&self, output: &Path, order: &TranscodeOrder) -> io::Result<()> {
+        let Some(folder) = self.folder().and_then(Path::file_name).and_then(|name| name.to_str()) else {
+            return Ok(());
+        };
+        let record = Record { order: order.clone(), folder: folder.to_owned(), ladder: self.clone() };
+        let (file, new) = (output.join(RECORD), output.join(format!("{RECORD}.new")));
+        tokio::fs::write(&new, serde_json::to_vec(&record)?).await?;
+        tokio::fs::rename(new, file).await
+    }
+
     pub fn is_empty(&self) -> bool {
         self.units == 0
     }
@@ -161,14 +208,32 @@ impl KeptLadder {
     pub fn forget(&mut self) {
         *self = Self { folder: self.folder.take(), ..Self::default() };
     }
+}
 
-    /// Deletes the files.
-    pub async fn delete(&mut self) {
-        if let Some(folder) = self.folder.take() {
-            let _ = tokio::fs::remove_dir_all(folder).await;
-        }
-        self.forget();
+fn read_record(output: &Path, order: &TranscodeOrder) -> io::Result<Option<KeptLadder>> {
+    let file = output.join(RECORD);
+    match std::fs::metadata(&file) {
+        Ok(found) if found.len() > MAX_RECORD_BYTES => return Err(io::ErrorKind::FileTooLarge.into()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     }
+    let record: Record = serde_json::from_slice(&std::fs::read(file)?)?;
+    if record.order != *order {
+        return Err(io::Error::other("it was kept for another order"));
+    }
+    let outside = || io::Error::other("a file with an impossible name");
+    let folder = path_below(output, &record.folder).ok_or_else(outside)?;
+    let kept = KeptLadder { folder: Some(folder.clone()), ..record.ladder };
+    let segments = kept.segments.values().flatten().map(|segment| (&segment.file, segment.hash));
+    for (name, hash) in segments.chain(kept.thumbnails.iter().map(|picture| (&picture.file, picture.hash))) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(std::fs::File::open(path_below(&folder, name).ok_or_else(outside)?)?)?;
+        if ContentHash(*hasher.finalize().as_bytes()) != hash {
+            return Err(io::Error::other(format!("{name} is not what was kept")));
+        }
+    }
+    Ok(Some(kept))
 }
 
 #[cfg(test)]
@@ -274,7 +339,35 @@ mod tests {
         assert!(!one.exists());
         assert_eq!(std::fs::read_to_string(two.join("720p/00001.ts")).unwrap(), "720p/00001.ts");
         assert!(two.join("thumbnails/00001.jpg").exists() && !two.join("720p/00002.ts").exists());
-        kept.delete().await;
-        assert!(!two.exists() && kept.is_empty());
+        kept.forget();
+        assert!(kept.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_there_at_the_next_start_and_only_what_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let (order, maker) = (order(60_000), Address::repeat_byte(1));
+        let mut none = KeptLadder::load(root.path(), &order).await;
+        assert!(none.is_empty());
+        let folder = root.path().join("job");
+        none.move_to(&folder).await.unwrap();
+        let mut came = delivered(2_000, 0, [2, 2], 0..1);
+        let put = |name: &str| {
+            std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+            std::fs::write(folder.join(name), name).unwrap();
+            ContentHash::of(name.as_bytes())
+        };
+        came.segments.values_mut().flatten().for_each(|segment| segment.hash = put(&segment.file));
+        came.thumbnails.iter_mut().for_each(|picture| picture.hash = put(&picture.file));
+        let kept = none.with(&came, 2, &order, X264, maker).unwrap();
+        kept.save(root.path(), &order).await.unwrap();
+        assert_eq!(KeptLadder::load(root.path(), &order).await, kept);
+
+        let other = TranscodeOrder { source_bytes: order.source_bytes + 1, ..order.clone() };
+        assert!(KeptLadder::load(root.path(), &other).await.is_empty());
+        std::fs::write(folder.join("720p/00001.ts"), "cut").unwrap();
+        assert!(KeptLadder::load(root.path(), &order).await.is_empty());
+        std::fs::write(root.path().join(RECORD), "{").unwrap();
+        assert!(KeptLadder::load(root.path(), &order).await.is_empty());
     }
 }

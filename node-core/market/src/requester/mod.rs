@@ -2,6 +2,7 @@
 
 mod arriving_ladder;
 mod attempts;
+mod begun_units;
 mod buyer;
 mod chat;
 mod dialer;

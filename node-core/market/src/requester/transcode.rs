@@ -36,7 +36,9 @@ pub struct TranscodeJob {
     pub order: TranscodeOrder,
     /// The source file.
     pub source: PathBuf,
-    /// An existing folder. Each try gets a folder in it; what is kept of one that failed moves to the next one's.
+    /// An existing folder of this job's own, which its owner removes. Each try gets a folder in it; what is kept of one that
+    /// failed moves to the next one's. When the job does not come to its end, also because the program ends, the same job in
+    /// the same folder goes on where the paid part ends.
     pub output: PathBuf,
 }
 
@@ -123,12 +125,8 @@ async fn run(
     events: &Events,
 ) -> Result<TranscodeResult, RequestError> {
     let _turn = attempts.shared.turn().await?;
-    let mut kept = KeptLadder::default();
-    let done = make(&mut attempts, &job, &mut kept, events).await;
-    if done.is_err() {
-        kept.delete().await;
-    }
-    done
+    let mut kept = kept_before(&attempts, &job).await?;
+    make(&mut attempts, &job, &mut kept, events).await
 }
 
 async fn make(
@@ -166,10 +164,12 @@ async fn make(
         let provider = candidate.offer.provider;
         let _ = events.send(Ok(TranscodeEvent::Provider { address: provider })).await;
         let folder = job.output.join(buyer.record.id.to_string());
-        let mut ladder = ArrivingLadder::new(job, &order, kept, folder.clone(), permille);
+        let encoder = order.from.as_ref().map(|from| from.encoder).or(encoder_of(&candidate.offer.encoders));
+        let maker = (encoder, provider);
+        let mut ladder = ArrivingLadder::new(job, &order, kept, folder.clone(), maker, permille);
         let outcome = ladder.receive(&mut buyer, attempts, events).await;
-        let (delivered, told) = (ladder.delivered, ladder.permille);
         let units = buyer.paid;
+        let (more, told) = (ladder.so_far(units), ladder.permille);
         paid += &candidate.price * units;
         match outcome {
             Ok((source, renditions, thumbnails)) => {
@@ -179,8 +179,6 @@ async fn make(
             Err(error) => {
                 let trusted = !matches!(error, BuyError::Lie { .. } | BuyError::Doubtful(_));
                 attempts.fail(buyer, &candidate, error).await?;
-                let encoder = order.from.map(|from| from.encoder).or(encoder_of(&candidate.offer.encoders));
-                let more = kept.with(&delivered, units, &job.order, encoder, provider);
                 if trusted && let Some(more) = more {
                     keep(attempts, job, kept, more, provider).await?;
                 }
@@ -198,6 +196,24 @@ fn encoder_of(offered: &[VideoEncoder]) -> Option<VideoEncoder> {
     }
 }
 
+/// What an earlier run of the program kept, once it has been looked at. Of who made it only the last one could not be
+/// looked at in time, and which that was is not known for certain.
+async fn kept_before(attempts: &Attempts, job: &TranscodeJob) -> Result<KeptLadder, RequestError> {
+    let kept = KeptLadder::load(&job.output, &job.order).await;
+    if kept.is_empty() {
+        return Ok(kept);
+    }
+    match look_at(attempts, job, &kept, 0).await? {
+        Verdict::Good | Verdict::Unknown(_) => Ok(kept),
+        Verdict::Bad(detail) | Verdict::Stuck(detail) => {
+            for maker in kept.makers() {
+                attempts.shared.standing.fault(*maker, Fault::Doubtful, detail.clone()).await;
+            }
+            Ok(KeptLadder::default())
+        }
+    }
+}
+
 /// Keeps what a provider that is gone was paid for, once it has been looked at: not all of it was before its payment.
 async fn keep(
     attempts: &Attempts,
@@ -206,23 +222,32 @@ async fn keep(
     more: KeptLadder,
     maker: Address,
 ) -> Result<(), RequestError> {
-    let Some(folder) = more.folder() else { return Ok(()) };
-    let renditions = more.segments_with(&Delivered::default());
-    let check = LadderCheck {
-        source: job.source.clone(),
-        output: folder.to_owned(),
-        renditions: renditions.iter().map(|(name, segments)| so_far(name, segments)).collect(),
-        ladder: job.order.ladder.clone(),
-        from_segment: u32::try_from(kept.len()).unwrap_or(u32::MAX),
-        thumbnails: Vec::new(),
-        thumbnail_order: job.order.thumbnails.clone(),
-    };
-    let look = in_time(job, attempts.shared.judge.ladder_so_far(check));
-    let found = attempts.cancel.run_until_cancelled(look).await.ok_or(RequestError::Cancelled)?;
-    match found {
+    match look_at(attempts, job, &more, kept.len()).await? {
         Verdict::Good | Verdict::Unknown(_) => *kept = more,
         Verdict::Bad(detail) => attempts.shared.standing.fault(maker, Fault::WrongFrames, detail).await,
         Verdict::Stuck(detail) => attempts.shared.standing.fault(maker, Fault::Doubtful, detail).await,
     }
     Ok(())
+}
+
+/// Compares what is kept with the source, from a segment on.
+async fn look_at(
+    attempts: &Attempts,
+    job: &TranscodeJob,
+    kept: &KeptLadder,
+    from_segment: usize,
+) -> Result<Verdict, RequestError> {
+    let Some(folder) = kept.folder() else { return Ok(Verdict::Unknown("nothing is there".into())) };
+    let renditions = kept.segments_with(&Delivered::default());
+    let check = LadderCheck {
+        source: job.source.clone(),
+        output: folder.to_owned(),
+        renditions: renditions.iter().map(|(name, segments)| so_far(name, segments)).collect(),
+        ladder: job.order.ladder.clone(),
+        from_segment: u32::try_from(from_segment).unwrap_or(u32::MAX),
+        thumbnails: Vec::new(),
+        thumbnail_order: job.order.thumbnails.clone(),
+    };
+    let look = in_time(job, attempts.shared.judge.ladder_so_far(check));
+    attempts.cancel.run_until_cancelled(look).await.ok_or(RequestError::Cancelled)
 }

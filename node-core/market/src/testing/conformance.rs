@@ -223,7 +223,11 @@ pub fn job_store_keeps_its_promise(mut reopen: impl FnMut() -> Arc<dyn JobStore>
     assert_eq!(store.interrupt_running(2_000).expect("jobs are marked"), 1);
     assert_eq!(store.interrupt_running(3_000).expect("jobs are marked"), 0);
     let interrupted = get(2, JobSide::Provider).expect("the job is there");
-    assert_eq!((interrupted.outcome, interrupted.ended), (JobOutcome::Interrupted, Some(2_000)));
+    assert_eq!((&interrupted.outcome, interrupted.ended), (&JobOutcome::Interrupted, Some(2_000)));
+    let of = |side, counterparty| store.interrupted(side, counterparty).expect("jobs are read");
+    assert_eq!(of(JobSide::Provider, party(2)), [interrupted]);
+    assert_eq!(of(JobSide::Requester, party(2)), []);
+    assert_eq!(of(JobSide::Provider, party(1)), []);
 }
 
 #[cfg(test)]

@@ -197,9 +197,15 @@ impl StandingStore for MemoryStandingStore {
 #[derive(Debug, Default)]
 pub struct MemoryJobStore {
     kept: Mutex<Vec<JobRecord>>,
+    broken: AtomicBool,
 }
 
 impl MemoryJobStore {
+    /// From now on every change fails, or none.
+    pub fn break_down(&self, broken: bool) {
+        self.broken.store(broken, Ordering::Relaxed);
+    }
+
     /// Every job, in the order of their first records.
     pub fn all(&self) -> Vec<JobRecord> {
         lock(&self.kept).clone()
@@ -208,6 +214,7 @@ impl MemoryJobStore {
 
 impl JobStore for MemoryJobStore {
     fn put(&self, job: &JobRecord) -> Result<(), StoreError> {
+        refuse_if(&self.broken)?;
         let mut kept = lock(&self.kept);
         match kept.iter_mut().find(|known| known.id == job.id && known.side == job.side) {
             Some(known) => *known = job.clone(),
@@ -218,6 +225,13 @@ impl JobStore for MemoryJobStore {
 
     fn get(&self, id: JobId, side: JobSide) -> Result<Option<JobRecord>, StoreError> {
         Ok(lock(&self.kept).iter().find(|known| known.id == id && known.side == side).cloned())
+    }
+
+    fn interrupted(&self, side: JobSide, counterparty: Address) -> Result<Vec<JobRecord>, StoreError> {
+        let wanted = |job: &&JobRecord| {
+            job.outcome == JobOutcome::Interrupted && job.side == side && job.counterparty == counterparty
+        };
+        Ok(lock(&self.kept).iter().filter(wanted).cloned().collect())
     }
 
     fn interrupt_running(&self, at: u64) -> Result<u64, StoreError> {

@@ -4,6 +4,7 @@
 pub mod chain;
 pub mod journal;
 pub mod network;
+pub mod scene;
 pub mod worker;
 
 use theta_types::{SecretKey, Wei};

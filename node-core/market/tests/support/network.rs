@@ -79,11 +79,13 @@ impl Wires {
 pub struct WireDialer {
     wires: Wires,
     wallet: Address,
+    /// Ends with the node.
+    alive: CancellationToken,
 }
 
 impl WireDialer {
     pub fn as_wallet(wires: &Wires, wallet: Address) -> Self {
-        Self { wires: wires.clone(), wallet }
+        Self { wires: wires.clone(), wallet, alive: CancellationToken::new() }
     }
 
     /// A pipe without a tap.
@@ -109,13 +111,14 @@ impl Dialer for WireDialer {
         tokio::spawn(async move { provider.serve(wallet, theirs).await });
         let (near_reader, near_writer) = tokio::io::split(near);
         let (far_reader, far_writer) = tokio::io::split(far);
-        let (there, back) = (self.wires.clone(), self.wires.clone());
+        let (there, back, own_alive) = (self.wires.clone(), self.wires.clone(), self.alive.clone());
         tokio::spawn(async move {
             let out = carry(near_reader, far_writer, Way::ToProvider, there, peer);
             let home = carry(far_reader, near_writer, Way::ToRequester, back, peer);
             tokio::select! {
                 // Killed: nothing more is read or written.
                 () = alive.cancelled() => {}
+                () = own_alive.cancelled() => {}
                 _ = async { tokio::join!(out, home) } => {}
             }
         });
@@ -313,6 +316,7 @@ impl Node {
     ) -> Self {
         disk.payer.break_down(false);
         disk.payee.break_down(false);
+        disk.jobs.break_down(false);
         let access: Arc<dyn ChainAccess> = chain.clone();
         Self::start_on(access, chain.rules(), wires, wallet, worker, settings, disk)
     }
@@ -378,7 +382,8 @@ impl Node {
             clock: clock.clone(),
         })
         .unwrap();
-        let dialer = WireDialer { wires: wires.clone(), wallet: wallet.address() };
+        let alive = CancellationToken::new();
+        let dialer = WireDialer { wires: wires.clone(), wallet: wallet.address(), alive: alive.clone() };
         let requester = Requester::new(RequesterConfig {
             payer: payer.clone(),
             dialer: Arc::new(dialer),
@@ -390,7 +395,6 @@ impl Node {
             clock,
         });
         let peer = PeerId::random();
-        let alive = CancellationToken::new();
         wires.nodes.lock().unwrap().insert(peer, (provider.clone(), alive.clone(), wallet.address()));
         Self {
             wallet,
@@ -449,6 +453,7 @@ impl Node {
         move || {
             disk.payer.break_down(true);
             disk.payee.break_down(true);
+            disk.jobs.break_down(true);
             alive.cancel();
             nodes.lock().unwrap().remove(&peer);
         }

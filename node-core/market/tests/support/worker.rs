@@ -202,6 +202,9 @@ async fn chat(
             // As a process that is killed: nothing is said.
             std::future::pending::<()>().await;
         }
+        if lie == (Lie::IsStopped { after: index as u32 }) {
+            return Err(JobError::new(JobErrorCode::Cancelled, "the node stopped its worker"));
+        }
         if lie == (Lie::BadInput { after: index as u32 }) {
             return Err(JobError::new(JobErrorCode::BadInput, "no such words"));
         }

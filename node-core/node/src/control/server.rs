@@ -20,7 +20,7 @@ use super::{
     Control, ControlError, ErrorCode,
     guard::{self, Guard},
     types::{
-        ChangeLimits, CreateKey, CreatedKey, Earnings, KeyRow, Pause, Play, Playing, SendCoins,
+        ChangeLimits, CreateKey, CreatedKey, Earnings, KeyRow, OfferRow, Pause, Play, Playing, SendCoins,
         SentTransaction, Settled, Status, StreamRow, Unlock,
     },
 };
@@ -78,6 +78,7 @@ fn routes(stop: CancellationToken) -> Router<Control> {
         .route("/api/gateway/keys", get(keys).post(create_key))
         .route("/api/gateway/keys/{id}/revoke", post(revoke_key))
         .route("/api/streams", get(streams))
+        .route("/api/offers", get(offers))
         .route("/api/play", post(play))
         .route("/api/stop", post(stop_node))
         .fallback(|| async { ControlError::new(ErrorCode::NotFound, "the control API has no such address") })
@@ -181,6 +182,10 @@ async fn create_key(State(control): State<Control>, request: Body<CreateKey>) ->
 async fn revoke_key(State(control): State<Control>, Path(id): Path<String>) -> Answer<Value> {
     control.revoke_key(&id).await?;
     Ok(Json(json!({})))
+}
+
+async fn offers(State(control): State<Control>) -> Answer<Vec<OfferRow>> {
+    control.offers().map(Json)
 }
 
 async fn streams(State(control): State<Control>) -> Answer<Vec<StreamRow>> {

@@ -11,7 +11,7 @@ use theta_wallet::{Passphrase, SendError, TxRequest, WalletError};
 use super::{
     ControlError, ErrorCode,
     types::{
-        ChangeLimits, CreateKey, CreatedKey, Earnings, KeyRow, Pause, Play, Playing, SendCoins,
+        ChangeLimits, CreateKey, CreatedKey, Earnings, KeyRow, OfferRow, Pause, Play, Playing, SendCoins,
         SentTransaction, Settled, Status, StreamRow, Unlock,
     },
 };
@@ -181,6 +181,37 @@ impl Control {
                 renditions: stream.manifest().renditions.iter().map(|r| r.name.clone()).collect(),
             })
             .collect())
+    }
+
+    /// What providers of the network offer now, by kind and price.
+    pub fn offers(&self) -> Answer<Vec<OfferRow>> {
+        let edge = self.edge()?;
+        let own = self.parts.wallet.address();
+        let mut rows: Vec<OfferRow> = Vec::new();
+        for offer in edge.offers.all() {
+            let why_not = match offer.provider {
+                provider if provider == own => Some("it is this node".to_owned()),
+                provider if edge.standing.is_excluded(&provider) => {
+                    Some("it has cheated or failed too often".to_owned())
+                }
+                _ => None,
+            };
+            rows.extend(offer.services.iter().map(|service| OfferRow {
+                provider: offer.provider,
+                kind: service.kind,
+                model: service.model.clone(),
+                price: service.price.clone(),
+                free: service.free,
+                places: service.places,
+                device: offer.device.clone(),
+                why_not: why_not.clone(),
+            }));
+        }
+        rows.sort_by(|a, b| {
+            let key = |row: &OfferRow| (row.kind.name(), row.model.clone(), row.price.clone(), row.provider);
+            key(a).cmp(&key(b))
+        });
+        Ok(rows)
     }
 
     /// Finds a stream on the network, and says where it is played here.

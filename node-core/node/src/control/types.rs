@@ -130,6 +130,27 @@ pub struct PeerSection {
     pub rtt_ms: Option<u64>,
 }
 
+/// Something that a provider of the network offers now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRow {
+    /// Who is paid.
+    pub provider: Address,
+    /// What kind of work.
+    pub kind: JobKind,
+    /// The model, for kinds that have one.
+    pub model: Option<String>,
+    /// Price of a unit in TFuelWei.
+    pub price: Wei,
+    /// Places that are free, and places in all.
+    pub free: u32,
+    /// See `free`.
+    pub places: u32,
+    /// The device that models run on there, in words.
+    pub device: Option<String>,
+    /// Why this node would not choose it; absent when it would.
+    pub why_not: Option<String>,
+}
+
 /// A worker program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSection {

@@ -38,6 +38,13 @@ impl JobStore for Database {
         self.read(|c| first(c, &sql, key, |row| read(row, side))).map_err(market_error)
     }
 
+    fn interrupted(&self, side: JobSide, counterparty: Address) -> Result<Vec<JobRecord>, StoreError> {
+        let sql =
+            format!("{JOB} WHERE state = 'interrupted' AND side = ?1 AND counterparty = ?2 ORDER BY number");
+        let key = params![Side::from(side).name(), Party(counterparty)];
+        self.read(|c| collect(c, &sql, key, |row| read(row, side))).map_err(market_error)
+    }
+
     fn interrupt_running(&self, at: u64) -> Result<u64, StoreError> {
         let sql = "UPDATE jobs SET state = 'interrupted', ended = ?1 WHERE state = 'running'";
         self.write(|tx| run(tx, sql, [Count(at)])).map(|rows| rows as u64).map_err(market_error)

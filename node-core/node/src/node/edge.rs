@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    hearing,
     money::Money,
     sharing::Sharing,
     work::{GovernorDoor, Shelf, crew_door, own_door, work_folder},
@@ -148,7 +149,7 @@ impl Edge {
         let sharing = Sharing::start(&parts, &mesh, &segments, tasks, &stop).await?;
         let edge = Self { mesh, sharing, offers, standing, jobs, requester, segments, announced, stop };
 
-        edge.hear_offers(tasks).await?;
+        hearing::start(&edge.mesh, &edge.offers, tasks, &edge.stop).await?;
         if let Some(payee) = &parts.money.payee {
             let (services, offered) = watch::channel(Vec::new());
             let provider = Provider::new(ProviderConfig {
@@ -192,30 +193,6 @@ impl Edge {
     pub async fn stop(self) {
         self.stop.cancel();
         self.mesh.shutdown().await;
-    }
-
-    /// Takes in what others offer.
-    async fn hear_offers(&self, tasks: &TaskTracker) -> anyhow::Result<()> {
-        let mut heard = self.mesh.subscribe(Topic::OFFERS).await?;
-        let (offers, mesh) = (self.offers.clone(), self.mesh.clone());
-        tasks.spawn(async move {
-            while let Some((peer, wallet, bytes)) = heard.recv().await {
-                match offers.take(&bytes, wallet) {
-                    Ok(()) => {}
-                    // Somebody's clock, or an old message that came late.
-                    Err(error @ edge_market::offer::OfferError::Time) => {
-                        tracing::debug!(%peer, %error, "an offer is not taken")
-                    }
-                    Err(error) => {
-                        tracing::debug!(%peer, %error, "an offer is not taken");
-                        if mesh.report(peer, edge_mesh::Fault::Garbage).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
-        Ok(())
     }
 
     /// Serves the sessions that others open.
@@ -271,6 +248,8 @@ impl Edge {
             Ok(signed) => signed,
             Err(error) => return tracing::debug!(%error, "the offer is not announced"),
         };
+        // New peers ask for what is known here.
+        self.offers.insert(signed.clone());
         match self.mesh.publish(Topic::OFFERS, signed.bytes).await {
             // Alone for now; the next round says it again.
             Ok(()) | Err(edge_mesh::MeshError::NobodyListens) => {}

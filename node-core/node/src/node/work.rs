@@ -217,7 +217,7 @@ pub(crate) fn own_door(crew: &Crew) -> Arc<OwnDoor> {
     Arc::new(OwnDoor(CrewDoor(crew.clone())))
 }
 
-/// A folder of its own inside the work folder, emptied at the start of the node.
+/// A folder of its own inside the work folder.
 pub(crate) fn work_folder(work: &std::path::Path, name: &str) -> PathBuf {
     work.join(name)
 }

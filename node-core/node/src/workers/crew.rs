@@ -36,7 +36,7 @@ impl Crew {
             let tasks = offered(JobKind::Transcode) + OWN_TASKS;
             let arguments = vec!["--max-tasks".into(), tasks.to_string()];
             let chosen = settings.workers.media.as_deref();
-            crew.media = crew.employ("media", "thetis-media", chosen, arguments, governor);
+            crew.media = crew.employ("media", "thetis-media", chosen, arguments, settings, governor);
         }
         let places = offered(JobKind::Chat) + offered(JobKind::Embeddings);
         let models = settings.workers.models.clone().unwrap_or_else(|| models.to_path_buf());
@@ -44,7 +44,7 @@ impl Crew {
         if places > 0 || (settings.gateway.enabled && models.is_dir()) {
             let arguments = compute_arguments(settings, models, places.max(1));
             let chosen = settings.workers.compute.as_deref();
-            crew.compute = crew.employ("compute", "thetis-compute", chosen, arguments, governor);
+            crew.compute = crew.employ("compute", "thetis-compute", chosen, arguments, settings, governor);
         }
         crew
     }
@@ -55,6 +55,7 @@ impl Crew {
         program: &str,
         chosen: Option<&Path>,
         arguments: Vec<String>,
+        settings: &Settings,
         governor: &Governor,
     ) -> Option<Worker> {
         let Some(path) = find_program(chosen, program) else {
@@ -65,7 +66,8 @@ impl Crew {
             return None;
         };
         let wanted = !*governor.rests().borrow();
-        Some(Worker::start(WorkerProgram { name, path, arguments, niceness: NICENESS }, wanted))
+        let processors = settings.limits.cpu_threads;
+        Some(Worker::start(WorkerProgram { name, path, arguments, niceness: NICENESS, processors }, wanted))
     }
 
     /// Takes the workers down within the moment that the governor lets the machine rest, and up again when it does not.

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{BackOff, WorkerProgram};
+use super::{BackOff, WorkerProgram, processors::on_at_most};
 use streams::{CommandWriter, keep_log, read_events};
 
 /// Events of one job that may wait for their reader. A reader that falls further behind loses the job, not the worker.
@@ -340,13 +340,14 @@ impl Owner {
     }
 
     fn spawn(&self) -> std::io::Result<(Child, CommandWriter, Events)> {
-        let mut child = tokio::process::Command::new(&self.program.path)
+        let mut command = tokio::process::Command::new(&self.program.path);
+        command
             .args(&self.program.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        let mut child = on_at_most(self.program.processors, || command.spawn())?;
         let missing = || std::io::Error::other("the worker has no standard streams");
         let input = child.stdin.take().ok_or_else(missing)?;
         let output = child.stdout.take().ok_or_else(missing)?;

@@ -13,6 +13,8 @@ pub struct WorkerProgram {
     pub arguments: Vec<String>,
     /// Added to its nice value, so that it yields to whoever sits at the machine.
     pub niceness: i32,
+    /// The most processors that it may use, with all that it starts; `None` for all.
+    pub processors: Option<u32>,
 }
 
 /// Finds a program of this install: where the settings say, else beside this program, else on the path.

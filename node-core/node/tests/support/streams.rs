@@ -8,7 +8,7 @@ use theta_wallet::{KeyFolder, Passphrase};
 use thetis::{
     control::{
         ControlClient,
-        types::{Earnings, Playing},
+        types::{Earnings, OfferRow, Playing},
     },
     database::Database,
 };
@@ -177,6 +177,12 @@ impl<'a> Player<'a> {
 pub async fn offers(client: &ControlClient, kind: JobKind) -> bool {
     let kinds = status(client).await.work.kinds;
     kinds.iter().any(|section| section.kind == kind && section.why_none.is_none())
+}
+
+/// Providers of a kind of work that a node has heard of.
+pub async fn heard_of(client: &ControlClient, kind: JobKind) -> usize {
+    let offers: Vec<OfferRow> = client.get("/api/offers").await.unwrap();
+    offers.iter().filter(|offer| offer.kind == kind).count()
 }
 
 /// Segments that lie in a node's store.

@@ -1,11 +1,15 @@
 //! Videos: made by a provider, checked here, signed, and spread.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use edge_gateway::{
-    BackendError, Bill, Cost, Playback, SourceFile, VideoBackend, VideoEvent, VideoPhase, VideoRequest,
-    VideoStream,
+    BackendError, Bill, Cost, Playback, SourceFile, VideoBackend, VideoEvent, VideoId, VideoPhase,
+    VideoRequest, VideoStream,
 };
 use edge_jobs::{ContentHash, Event, Ladder, MediaInfo, Order, Task, ThumbnailOrder, TranscodeOrder};
 use edge_market::requester::{RequestError, TranscodeEvent, TranscodeJob, TranscodeResult};
@@ -47,7 +51,8 @@ pub(super) struct MarketVideo {
     workers: Arc<OwnDoor>,
     segments: SegmentStore,
     wallet: Wallet,
-    work: PathBuf,
+    /// What is kept of unfinished videos, a folder each.
+    folder: PathBuf,
     player: Option<String>,
 }
 
@@ -58,9 +63,14 @@ impl MarketVideo {
             workers: own_door(&parts.crew),
             segments: parts.segments.clone(),
             wallet: parts.wallet.clone(),
-            work: work_folder(&parts.work, "videos"),
+            folder: work_folder(&parts.work, "videos"),
             player,
         }
+    }
+
+    /// An id is letters and digits alone, so the folder cannot be elsewhere.
+    fn folder_of(&self, video: &VideoId) -> PathBuf {
+        self.folder.join(video.as_str())
     }
 }
 
@@ -105,7 +115,7 @@ impl VideoBackend for MarketVideo {
             edge: self.access.edge_for_video()?,
             segments: self.segments.clone(),
             wallet: self.wallet.clone(),
-            folder: self.work.join(request.id.as_str()),
+            folder: self.folder_of(&request.id),
             request,
         };
         let (events, receiver) = mpsc::channel(EVENTS);
@@ -121,6 +131,19 @@ impl VideoBackend for MarketVideo {
             receiver.recv().await.map(|event| (event, (receiver, task)))
         });
         Ok(received.boxed())
+    }
+
+    async fn discard(&self, video: &VideoId) {
+        remove_folder(&self.folder_of(video)).await;
+    }
+
+    async fn keep_only(&self, unfinished: &[VideoId]) {
+        let Ok(mut kept) = tokio::fs::read_dir(&self.folder).await else { return };
+        while let Ok(Some(folder)) = kept.next_entry().await {
+            if unfinished.iter().all(|video| folder.file_name() != *video.as_str()) {
+                remove_folder(&folder.path()).await;
+            }
+        }
     }
 
     fn playback(&self, stream: &str) -> Option<Playback> {
@@ -156,7 +179,7 @@ struct Making {
     segments: SegmentStore,
     wallet: Wallet,
     request: VideoRequest,
-    /// Its files while it is made; removed when this is dropped.
+    /// Its files while it is made.
     folder: PathBuf,
 }
 
@@ -248,13 +271,12 @@ impl Making {
     }
 }
 
-impl Drop for Making {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, folder = %self.folder.display(), "a work folder could not be removed");
+async fn remove_folder(folder: &Path) {
+    match tokio::fs::remove_dir_all(folder).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, folder = %folder.display(), "what was kept of a video could not be removed");
         }
+        _ => {}
     }
 }
 

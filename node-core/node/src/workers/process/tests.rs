@@ -44,7 +44,13 @@ while True: time.sleep(60)
 fn worker_of(program: &str, arguments: &[&str]) -> Worker {
     let arguments =
         ["python3", "-c", program].iter().chain(arguments).map(|text| (*text).to_owned()).collect();
-    let program = WorkerProgram { name: "test", path: PathBuf::from("/usr/bin/env"), arguments, niceness: 7 };
+    let program = WorkerProgram {
+        name: "test",
+        path: PathBuf::from("/usr/bin/env"),
+        arguments,
+        niceness: 7,
+        processors: None,
+    };
     Worker::start(program, true)
 }
 
@@ -122,8 +128,13 @@ async fn a_dropped_job_is_cancelled_and_others_go_on() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_said_so() {
-    let program =
-        WorkerProgram { name: "test", path: "/nonexistent/worker".into(), arguments: vec![], niceness: 0 };
+    let program = WorkerProgram {
+        name: "test",
+        path: "/nonexistent/worker".into(),
+        arguments: vec![],
+        niceness: 0,
+        processors: None,
+    };
     let worker = Worker::start(program, true);
     let mut state = worker.state();
     let state = state.wait_for(|state| matches!(state, WorkerState::Restarting { .. })).await.unwrap();
@@ -136,7 +147,8 @@ async fn a_worker_that_is_not_wanted_is_not_started() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("started");
     let arguments = vec!["-c".into(), format!("touch {}; sleep 60", mark.display())];
-    let program = WorkerProgram { name: "test", path: "/bin/sh".into(), arguments, niceness: 0 };
+    let program =
+        WorkerProgram { name: "test", path: "/bin/sh".into(), arguments, niceness: 0, processors: None };
     let worker = Worker::start(program, false);
     assert_eq!(worker.ready(Duration::from_millis(300)).await, Err(WorkerError::NotRunning));
     assert_eq!(*worker.state().borrow(), WorkerState::Stopped);
