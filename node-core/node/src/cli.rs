@@ -157,6 +157,14 @@ impl Place {
         ))
     }
 
+    /// A command on this data folder, for a person to type.
+    pub fn command(&self, name: &str) -> String {
+        match &self.data {
+            Some(folder) => format!("thetis --data {} {name}", folder.display()),
+            None => format!("thetis {name}"),
+        }
+    }
+
     /// How answers look.
     pub fn output(&self) -> Output {
         if self.json { Output::Json } else { Output::Text }

@@ -145,7 +145,7 @@ impl Init {
                 ("Data", created.data.clone()),
                 ("Wallet", created.wallet.clone()),
                 ("Settings", folder.settings().display().to_string()),
-                ("Next", "thetis serve".into()),
+                ("Next", place.command("serve")),
             ])
         })
     }

@@ -8,7 +8,10 @@ use edge_market::jobs::JobSide;
 use serde_json::{Value, json};
 use theta_types::{Wei, checksum_text, format_coins};
 
-use super::{Place, output::columns};
+use super::{
+    Place,
+    output::{columns, count},
+};
 use crate::control::{
     ControlClient, Status,
     types::{ChangeLimits, EarnedSection, Earnings, JobRow, LimitsSection, Pause, Settled},
@@ -64,7 +67,8 @@ fn status_text(status: &Status) -> String {
             "Overlay",
             match &status.overlay {
                 Some(overlay) => {
-                    format!("{} peers, {} as {}", overlay.peers.len(), overlay.reachable, overlay.peer)
+                    let peers = count(overlay.peers.len() as u64, "peer");
+                    format!("{peers}, {} as {}", overlay.reachable, overlay.peer)
                 }
                 None => "not joined".into(),
             },
@@ -210,8 +214,9 @@ fn earnings_text(earnings: &Earnings) -> String {
         }
     }
     text.push_str(&format!(
-        "\n{} vouchers, {} transactions on the chain\n\n",
-        earnings.vouchers, earnings.transactions
+        "\n{}, {} on the chain\n\n",
+        count(earnings.vouchers, "voucher"),
+        count(earnings.transactions, "transaction")
     ));
     for job in &earnings.jobs {
         text.push_str(&job_text(job));
@@ -221,11 +226,11 @@ fn earnings_text(earnings: &Earnings) -> String {
 
 fn job_text(job: &JobRow) -> String {
     let mut text = format!(
-        "{}  {:<10} {:<11} {} units at {} = {} TFUEL, with {}\n",
+        "{}  {:<10} {:<11} {} at {} = {} TFUEL, with {}\n",
         job.job,
         job.kind.name(),
         job.state,
-        job.units,
+        count(job.units, "unit"),
         format_coins(&job.price),
         format_coins(&job.amount),
         checksum_text(&job.counterparty)

@@ -32,7 +32,12 @@ pub struct Serve {
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// What is logged, e.g. info or edge_market=debug
-    #[arg(long, value_name = "FILTER", default_value = "info,libp2p=warn", env = "THETIS_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info,libp2p=warn,libp2p_kad=error",
+        env = "THETIS_LOG"
+    )]
     log: String,
     /// Leave the wallet locked
     #[arg(long)]

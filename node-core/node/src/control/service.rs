@@ -203,7 +203,7 @@ impl Control {
                 price: service.price.clone(),
                 free: service.free,
                 places: service.places,
-                device: offer.device.clone(),
+                device: offer.device.clone().filter(|_| service.model.is_some()),
                 why_not: why_not.clone(),
             }));
         }

@@ -145,7 +145,7 @@ pub struct OfferRow {
     pub free: u32,
     /// See `free`.
     pub places: u32,
-    /// The device that models run on there, in words.
+    /// The device that the model runs on there, in words.
     pub device: Option<String>,
     /// Why this node would not choose it; absent when it would.
     pub why_not: Option<String>,
