@@ -28,7 +28,7 @@ cat > "$work/nginx.conf" <<CONF
 daemon off; worker_processes auto; pid $work/nginx.pid; error_log $work/nginx.err;
 user $(id -un);
 events { worker_connections 256; }
-http { access_log off; sendfile on; tcp_nopush on; server { listen 127.0.0.1:$port; root $work/www; } }
+http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; server { listen 127.0.0.1:$port; root $work/www; } }
 CONF
 nginx -c "$work/nginx.conf" -p "$work" &
 pids+=($!)
@@ -48,7 +48,7 @@ cpu() {
 load() {
   local before after result
   before=$(cpu "$1")
-  result=$(python3 bench/http_load.py "$2" "$3" "$seconds" 16)
+  result=$(python3 bench/http_load.py "$2" "$3" "$seconds" 16) || return 1
   after=$(cpu "$1")
   echo "$result $((after - before))"
 }
@@ -56,8 +56,11 @@ load() {
 tail -n +2 "$work/ours" > "$work/our-paths"
 seq 0 31 | sed 's#.*#/&.ts#' > "$work/nginx-paths"
 nginx_pid=$(cat "$work/nginx.pid")
-read -r our_bytes our_seconds our_ticks <<< "$(load "$ours" "$(head -n 1 "$work/ours")" "$work/our-paths")"
-read -r their_bytes their_seconds their_ticks <<< "$(load "$nginx_pid" "http://127.0.0.1:$port" "$work/nginx-paths")"
+# In two steps each, so that a load that fails ends the script.
+result=$(load "$ours" "$(head -n 1 "$work/ours")" "$work/our-paths")
+read -r our_bytes our_seconds our_ticks <<< "$result"
+result=$(load "$nginx_pid" "http://127.0.0.1:$port" "$work/nginx-paths")
+read -r their_bytes their_seconds their_ticks <<< "$result"
 per_cpu_second() { awk -v bytes="$1" -v ticks="$2" -v hz="$(getconf CLK_TCK)" 'BEGIN { print bytes / 1e9 / (ticks / hz) }'; }
 per_second() { awk -v bytes="$1" -v seconds="$2" 'BEGIN { print bytes / 1e9 / seconds }'; }
 bench/figures.py add 'relay of 2 MB segments, 16 connections' "$(per_cpu_second "$our_bytes" "$our_ticks")" 'GB per CPU-second' \

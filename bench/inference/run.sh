@@ -9,5 +9,6 @@ set_up() {
   .venv/bin/pip install --quiet --disable-pip-version-check -r tools/reference/requirements.txt
 }
 step "Set-up" set_up
-step "Build" cargo build --release --workspace --bin thetis-compute
+# As `make bench` builds them: with other targets, shared crates would have other features and be compiled anew.
+step "Build" cargo build --release --workspace --bins --examples
 step "Inference" .venv/bin/python bench/inference/inference.py "$(target_dir)/release/thetis-compute"

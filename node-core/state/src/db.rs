@@ -13,7 +13,7 @@ use crate::nodes::{NodeStore, StoreError};
 
 /// What the chain keeps (design section 6): byte strings by byte strings, in one file of one process.
 ///
-/// The engine behind it is measured against others by `bench/engines`; nothing of it shows here. A clone is another handle on
+/// The engine behind it is redb, chosen by measurement (docs/storage-engine.md); nothing of it shows here. A clone is another handle on
 /// the same database, which closes with the last of them or by [`ChainDb::close`].
 #[derive(Clone)]
 pub struct ChainDb {
