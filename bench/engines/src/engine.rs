@@ -131,7 +131,7 @@ impl Engine for Rocks {
         }
         let mut options = rocksdb::WriteOptions::default();
         options.set_sync(true);
-        Ok(self.database.write_opt(&batch, &options)?)
+        Ok(self.database.write_opt(batch, &options)?)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

@@ -166,8 +166,11 @@ impl Buyer {
         let again = errand.clone();
         let opened = Self::open_once(shared.clone(), candidate, errand, purse.clone(), cancel.clone()).await;
         let Err(BuyError::Refused { reason: Refusal::Unpaid, .. }) = &opened else { return opened };
-        let paying = shared.pay_begun_units(candidate.offer.provider);
-        match cancel.run_until_cancelled(paying).await.ok_or(BuyError::Cancelled)?? {
+        // In a task of its own: a payment that was begun is made, also when its request is cancelled.
+        let (payer, provider) = (shared.clone(), candidate.offer.provider);
+        let paying = tokio::spawn(async move { payer.pay_begun_units(provider).await });
+        let paid = cancel.run_until_cancelled(paying).await.ok_or(BuyError::Cancelled)?;
+        match paid.map_err(|error| BuyError::Local(error.to_string()))?? {
             true => Self::open_once(shared.clone(), candidate, again, purse, cancel.clone()).await,
             false => opened,
         }
