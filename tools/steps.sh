@@ -15,6 +15,7 @@ MODEL_PACKAGES=(python3-venv)
 BROWSER_PACKAGES=(chromium)
 PEER_PACKAGES=(nginx-light ffmpeg curl python3)
 KEYRING_TEST_PACKAGES=(dbus dbus-x11 gnome-keyring)
+NETWORK_TEST_PACKAGES=(iproute2 util-linux)
 
 say() { printf '\n==> %s\n' "$*"; }
 

@@ -5,6 +5,7 @@ set_up() {
   need_to_build
   need_apt "making test videos" "${VIDEO_TEST_PACKAGES[@]}"
   need_apt "testing the keyring" "${KEYRING_TEST_PACKAGES[@]}"
+  need_apt "testing discovery in a network of its own" "${NETWORK_TEST_PACKAGES[@]}"
   need_apt "playing the stream" "${BROWSER_PACKAGES[@]}"
   need_e2e
 }

@@ -18,6 +18,8 @@ pub struct MeshConfig {
     pub listen: Vec<Multiaddr>,
     /// Nodes to begin with, with or without `/p2p/PEER`. They are dialled again, with growing pauses, whenever no peer is left.
     pub bootstrap: Vec<Multiaddr>,
+    /// Whether nodes of the same local network are looked for, and told of this one (multicast DNS, RFC 6762).
+    pub local_discovery: bool,
     /// Addresses under which others reach this node although it does not listen on them (a forwarded port).
     pub external: Vec<Multiaddr>,
     /// Relays to reserve a place at. Without any, a node that finds itself behind NAT chooses among its peers.
@@ -56,6 +58,7 @@ impl MeshConfig {
             chain_id: chain_id.into(),
             listen: both_transports("0.0.0.0"),
             bootstrap: Vec::new(),
+            local_discovery: true,
             external: Vec::new(),
             relays: Vec::new(),
             reachability: Reachability::Detect,
@@ -72,6 +75,7 @@ impl MeshConfig {
     pub fn loopback(node_key: NodeKey, chain_id: impl Into<String>) -> Self {
         Self {
             listen: both_transports("127.0.0.1"),
+            local_discovery: false,
             reachability: Reachability::Public,
             ..Self::new(node_key, chain_id)
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, autonat, connection_limits,
-    dcutr, gossipsub, identify, kad,
+    dcutr, gossipsub, identify, kad, mdns,
     multiaddr::Protocol as Part,
     noise, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
@@ -42,6 +42,7 @@ pub(crate) struct Overlay {
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
     pub kademlia: kad::Behaviour<kad::store::MemoryStore>,
+    pub neighbours: Toggle<mdns::tokio::Behaviour>,
     pub gossip: Gossip,
     pub autonat_client: Toggle<autonat::v2::client::Behaviour>,
     pub autonat_server: autonat::v2::server::Behaviour,
@@ -112,6 +113,7 @@ fn overlay(
         // Several pings fit into the time after which silence means death; that they come back is a sign of life.
         ping: ping::Behaviour::new(ping::Config::new().with_interval(config.dead_after / 4)),
         kademlia: kademlia(config, peer)?,
+        neighbours: Toggle::from(config.local_discovery.then(|| neighbours(peer)).flatten()),
         gossip: gossip(config)?,
         autonat_client: Toggle::from(detect.then(autonat::v2::client::Behaviour::default)),
         autonat_server: autonat::v2::server::Behaviour::default(),
@@ -121,6 +123,13 @@ fn overlay(
         relay_client,
         hole_punching: dcutr::Behaviour::new(peer),
     })
+}
+
+/// Multicast DNS; a machine that does not let it be goes without.
+fn neighbours(peer: PeerId) -> Option<mdns::tokio::Behaviour> {
+    mdns::tokio::Behaviour::new(mdns::Config::default(), peer)
+        .inspect_err(|error| tracing::warn!(%error, "nodes of the local network are not looked for"))
+        .ok()
 }
 
 fn kademlia(config: &MeshConfig, peer: PeerId) -> Result<kad::Behaviour<kad::store::MemoryStore>, MeshError> {

@@ -91,6 +91,9 @@ pub struct MeshSettings {
     pub listen: Vec<String>,
     /// Multiaddresses of nodes to join through, each with its `/p2p/` part.
     pub bootstrap: Vec<String>,
+    /// Whether nodes of the same local network are looked for (multicast DNS). Absent means yes, but not on the `local` network, of
+    /// which every machine may have its own. Never when it listens on loopback alone.
+    pub local_discovery: Option<bool>,
 }
 
 impl Default for MeshSettings {
@@ -99,6 +102,7 @@ impl Default for MeshSettings {
             enabled: true,
             listen: vec!["/ip4/0.0.0.0/udp/0/quic-v1".into(), "/ip4/0.0.0.0/tcp/0".into()],
             bootstrap: Vec::new(),
+            local_discovery: None,
         }
     }
 }

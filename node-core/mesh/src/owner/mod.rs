@@ -4,6 +4,7 @@ mod command;
 mod connections;
 mod gossiping;
 mod lookups;
+mod neighbours;
 mod reach;
 
 use std::{
@@ -84,6 +85,7 @@ pub(crate) struct Owner {
     /// Peers that are wanted and whose addresses were asked of the hash table: once, then they count as unreachable.
     asked_for: HashSet<PeerId>,
     redial: connections::Redial,
+    neighbours: neighbours::Neighbours,
 
     listeners: reach::Listeners,
     ready: Option<oneshot::Sender<Result<(), MeshError>>>,
@@ -125,6 +127,7 @@ impl Owner {
             dials: HashMap::new(),
             asked_for: HashSet::new(),
             redial: connections::Redial::default(),
+            neighbours: neighbours::Neighbours::new(),
             listeners: reach::Listeners::default(),
             ready: Some(ready),
         })
@@ -188,6 +191,7 @@ impl Owner {
             OverlayEvent::Identify(event) => self.on_identified(event),
             OverlayEvent::Ping(event) => self.on_ping(event),
             OverlayEvent::Kademlia(event) => self.on_kademlia(event),
+            OverlayEvent::Neighbours(event) => self.on_neighbours(event),
             OverlayEvent::Gossip(event) => self.on_gossip(event),
             OverlayEvent::AutonatClient(event) => self.on_reachability_test(&event),
             OverlayEvent::RelayClient(event) => tracing::debug!(?event, "relay"),
@@ -217,6 +221,7 @@ impl Owner {
             self.tell_accepted();
         }
         self.redial_if_alone(now);
+        self.dial_neighbours(now);
         self.reserve_relays(now);
     }
 

@@ -5,6 +5,7 @@ mod gossip;
 mod hostile;
 mod limits;
 mod lookups;
+mod neighbours;
 mod network;
 mod strangers;
 mod streams;

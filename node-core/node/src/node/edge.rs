@@ -31,7 +31,7 @@ use crate::{
     data_folder::write_private_file,
     database::Database,
     governor::Governor,
-    settings::Settings,
+    settings::{Network, Settings},
     workers::{Crew, WorkerState},
 };
 
@@ -335,12 +335,15 @@ fn mesh_config(parts: &EdgeParts, stop: &CancellationToken) -> anyhow::Result<Me
         parsed.with_context(|| format!("{name} holds an address that is no multiaddress"))
     };
     let listen = addresses(&parts.settings.mesh.listen, "mesh.listen")?;
-    // A network of one machine needs nobody to tell it that it is reachable.
+    let discover = parts.settings.mesh.local_discovery;
+    let discover = discover.unwrap_or(parts.settings.chain.network != Network::Local);
+    // A network of one machine needs nobody to tell it that it is reachable, and has no neighbours.
     let local = listen.iter().all(|address| address.to_string().starts_with("/ip4/127."));
     Ok(MeshConfig {
         listen,
         bootstrap: addresses(&parts.settings.mesh.bootstrap, "mesh.bootstrap")?,
         upload_limit: parts.settings.limits.upload_bytes_per_second,
+        local_discovery: !local && discover,
         reachability: if local { Reachability::Public } else { Reachability::Detect },
         cancel: stop.clone(),
         ..MeshConfig::new(node_key(&parts.mesh_key)?, parts.chain.rules.chain_id.clone())
