@@ -204,12 +204,13 @@ async function showTable(audit) {
       tfuel(BigInt(status.earned.settled)),
       tfuel(BigInt(status.spent.settled)),
       tfuel(BigInt(status.earned.signed) - BigInt(status.spent.signed)),
+      tfuel(BigInt(status.earned.owed) + BigInt(status.earned.lost) - BigInt(status.spent.owed)),
       node === chain ? '–' : tfuel(netOf(audit, node)),
     ])
   }
-  const header = ['node', 'jobs', 'bytes', 'tokens', 'vouchers', 'transactions', 'earned', 'spent', 'signed', 'net TFUEL']
+  const header = ['node', 'jobs', 'bytes', 'tokens', 'vouchers', 'transactions', 'earned', 'spent', 'signed', 'owed', 'net TFUEL']
   console.log(`\n${table(header, rows)}\n`)
-  console.log('earned and spent: on the chain. signed: vouchers that are not settled yet. net: against the faucet, fees of 0.3 included.')
+  console.log('earned and spent: on the chain. signed: vouchers that are not settled yet. owed: on credit, no voucher yet. net: against the faucet, fees of 0.3 included.')
   console.log(`Prices in TFUEL: ${Object.entries(PRICES).map(([kind, price]) => `${kind} ${price}`).join(', ')} a unit.`)
 }
 
