@@ -111,10 +111,8 @@ impl Jobs {
     /// books, and not here.
     pub async fn put(&self, job: JobRecord) {
         let kept = job.clone();
-        match self.store.with(move |store| store.put(&kept)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, job = %job.id, "a job could not be recorded"),
-            Err(error) => warn!(%error, job = %job.id, "a job could not be recorded"),
+        if let Err(error) = self.ask(move |store| store.put(&kept)).await {
+            warn!(%error, job = %job.id, "a job could not be recorded");
         }
         // Nobody may listen.
         let _ = self.news.send(job);
@@ -122,10 +120,7 @@ impl Jobs {
 
     /// One job as it was kept last.
     pub async fn get(&self, id: JobId, side: JobSide) -> Result<Option<JobRecord>, StoreError> {
-        match self.store.with(move |store| store.get(id, side)).await {
-            Ok(found) => found,
-            Err(closed) => Err(StoreError::Unavailable(closed.to_string())),
-        }
+        self.ask(move |store| store.get(id, side)).await
     }
 
     /// See [`JobStore::interrupted`].
@@ -134,10 +129,15 @@ impl Jobs {
         side: JobSide,
         counterparty: Address,
     ) -> Result<Vec<JobRecord>, StoreError> {
-        match self.store.with(move |store| store.interrupted(side, counterparty)).await {
-            Ok(found) => found,
-            Err(closed) => Err(StoreError::Unavailable(closed.to_string())),
-        }
+        self.ask(move |store| store.interrupted(side, counterparty)).await
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn JobStore) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let answer = self.store.with(move |store| ask(&**store)).await;
+        answer.map_err(|closed| StoreError::Unavailable(closed.to_string()))?
     }
 
     /// Jobs as they change, from now on.

@@ -141,9 +141,8 @@ impl Node {
         for stream in database.published_streams().await? {
             segments.pin(&stream);
         }
-        let work = folder.work();
-        crate::data_folder::create_private_folder(&work)
-            .with_context(|| format!("{} cannot be used", work.display()))?;
+        // Also when nothing is offered any more. Unfinished videos stay.
+        empty(&work::work_folder(&folder.work(), "provider"))?;
         let disk = DiskUse::start(folder, segments.clone(), tasks, stop).await;
 
         let chain = NodeChain::start(&settings.chain, &folder.chain(), tasks, stop).await?;
@@ -303,4 +302,14 @@ fn follow_lock(governor: &Governor, wallet: &Wallet, tasks: &TaskTracker, stop: 
             governor.wallet_locked(*locked.borrow_and_update());
         }
     });
+}
+
+/// Empties a folder of what the last run left, or makes it.
+fn empty(folder: &std::path::Path) -> anyhow::Result<()> {
+    let failed = || format!("{} cannot be emptied", folder.display());
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(failed),
+        _ => {}
+    }
+    crate::data_folder::create_private_folder(folder).with_context(failed)
 }

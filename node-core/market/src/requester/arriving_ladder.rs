@@ -1,6 +1,10 @@
 //! A ladder as it comes from one provider: taken, looked at, paid unit by unit, and checked at its end.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use edge_jobs::{
     ContentHash, Event, MediaInfo, Rendition, SegmentInfo, Thumbnail, TranscodeOrder, VideoEncoder,
@@ -314,20 +318,31 @@ impl<'a> ArrivingLadder<'a> {
         from_segment: usize,
         thumbnails: Vec<Thumbnail>,
     ) -> LadderCheck {
-        LadderCheck {
-            source: self.job.source.clone(),
-            output: self.folder.clone(),
-            renditions,
-            ladder: self.job.order.ladder.clone(),
-            from_segment: u32::try_from(from_segment).unwrap_or(u32::MAX),
-            thumbnails,
-            thumbnail_order: self.job.order.thumbnails.clone(),
-        }
+        check_of(self.job, &self.folder, renditions, from_segment, thumbnails)
     }
 }
 
 fn unchecked(reason: &str) -> BuyError {
     BuyError::Local(format!("the ladder could not be checked: {reason}"))
+}
+
+/// The files in `folder`, to be compared with the source of a job; pictures from a segment on.
+pub(super) fn check_of(
+    job: &TranscodeJob,
+    folder: &Path,
+    renditions: Vec<Rendition>,
+    from_segment: usize,
+    thumbnails: Vec<Thumbnail>,
+) -> LadderCheck {
+    LadderCheck {
+        source: job.source.clone(),
+        output: folder.to_owned(),
+        renditions,
+        ladder: job.order.ladder.clone(),
+        from_segment: u32::try_from(from_segment).unwrap_or(u32::MAX),
+        thumbnails,
+        thumbnail_order: job.order.thumbnails.clone(),
+    }
 }
 
 /// What is there of a rendition whose properties are not reported yet.

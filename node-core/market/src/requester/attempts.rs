@@ -67,7 +67,8 @@ impl Attempts {
                 self.pause().await?;
                 continue;
             };
-            let errand = Errand { first: self.first, ..errand() };
+            let first = self.first;
+            let errand = || Errand { first, ..errand() };
             let (shared, purse, cancel) = (self.shared.clone(), self.purse.clone(), self.cancel.clone());
             match Buyer::open(shared, &candidate, errand, purse, cancel).await {
                 Ok(buyer) => {

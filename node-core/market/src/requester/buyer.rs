@@ -143,7 +143,6 @@ pub(super) struct Buyer {
 }
 
 /// What a session is about.
-#[derive(Clone)]
 pub(super) struct Errand {
     pub work: Work,
     pub kind: JobKind,
@@ -159,19 +158,19 @@ impl Buyer {
     pub async fn open(
         shared: Arc<Shared>,
         candidate: &Candidate,
-        errand: Errand,
+        errand: impl Fn() -> Errand,
         purse: Arc<dyn Purse>,
         cancel: CancellationToken,
     ) -> Result<Self, BuyError> {
-        let again = errand.clone();
-        let opened = Self::open_once(shared.clone(), candidate, errand, purse.clone(), cancel.clone()).await;
+        let opened =
+            Self::open_once(shared.clone(), candidate, errand(), purse.clone(), cancel.clone()).await;
         let Err(BuyError::Refused { reason: Refusal::Unpaid, .. }) = &opened else { return opened };
         // In a task of its own: a payment that was begun is made, also when its request is cancelled.
         let (payer, provider) = (shared.clone(), candidate.offer.provider);
         let paying = tokio::spawn(async move { payer.pay_begun_units(provider).await });
         let paid = cancel.run_until_cancelled(paying).await.ok_or(BuyError::Cancelled)?;
         match paid.map_err(|error| BuyError::Local(error.to_string()))?? {
-            true => Self::open_once(shared.clone(), candidate, again, purse, cancel.clone()).await,
+            true => Self::open_once(shared, candidate, errand(), purse, cancel).await,
             false => opened,
         }
     }

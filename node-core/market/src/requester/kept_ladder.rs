@@ -227,9 +227,8 @@ fn read_record(output: &Path, order: &TranscodeOrder) -> io::Result<Option<KeptL
     let kept = KeptLadder { folder: Some(folder.clone()), ..record.ladder };
     let segments = kept.segments.values().flatten().map(|segment| (&segment.file, segment.hash));
     for (name, hash) in segments.chain(kept.thumbnails.iter().map(|picture| (&picture.file, picture.hash))) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(std::fs::File::open(path_below(&folder, name).ok_or_else(outside)?)?)?;
-        if ContentHash(*hasher.finalize().as_bytes()) != hash {
+        let file = std::fs::File::open(path_below(&folder, name).ok_or_else(outside)?)?;
+        if ContentHash::of_reader(file)? != hash {
             return Err(io::Error::other(format!("{name} is not what was kept")));
         }
     }

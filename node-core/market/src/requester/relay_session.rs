@@ -93,7 +93,7 @@ async fn lead(
     mut queue: mpsc::Receiver<Get>,
     secured: Arc<AtomicBool>,
 ) {
-    let errand = Errand {
+    let errand = || Errand {
         work: Work::Relay,
         kind: JobKind::Relay,
         model: None,

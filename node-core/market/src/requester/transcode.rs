@@ -14,17 +14,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Purse, RequestError, Requester,
-    arriving_ladder::{ArrivingLadder, in_time, so_far},
+    arriving_ladder::{ArrivingLadder, check_of, in_time, so_far},
     attempts::Attempts,
     buyer::{BuyError, Errand},
     kept_ladder::{Delivered, KeptLadder},
 };
-use crate::{
-    check::{LadderCheck, Verdict},
-    offer::Need,
-    session::Work,
-    standing::Fault,
-};
+use crate::{check::Verdict, offer::Need, session::Work, standing::Fault};
 
 /// Events that may wait for their reader.
 const EVENTS_AHEAD: usize = 64;
@@ -239,15 +234,8 @@ async fn look_at(
 ) -> Result<Verdict, RequestError> {
     let Some(folder) = kept.folder() else { return Ok(Verdict::Unknown("nothing is there".into())) };
     let renditions = kept.segments_with(&Delivered::default());
-    let check = LadderCheck {
-        source: job.source.clone(),
-        output: folder.to_owned(),
-        renditions: renditions.iter().map(|(name, segments)| so_far(name, segments)).collect(),
-        ladder: job.order.ladder.clone(),
-        from_segment: u32::try_from(from_segment).unwrap_or(u32::MAX),
-        thumbnails: Vec::new(),
-        thumbnail_order: job.order.thumbnails.clone(),
-    };
+    let renditions = renditions.iter().map(|(name, segments)| so_far(name, segments)).collect();
+    let check = check_of(job, folder, renditions, from_segment, Vec::new());
     let look = in_time(job, attempts.shared.judge.ladder_so_far(check));
     attempts.cancel.run_until_cancelled(look).await.ok_or(RequestError::Cancelled)
 }

@@ -207,10 +207,7 @@ impl Control {
                 why_not: why_not.clone(),
             }));
         }
-        rows.sort_by(|a, b| {
-            let key = |row: &OfferRow| (row.kind.name(), row.model.clone(), row.price.clone(), row.provider);
-            key(a).cmp(&key(b))
-        });
+        rows.sort_by_cached_key(|row| (row.kind.name(), row.model.clone(), row.price.clone(), row.provider));
         Ok(rows)
     }
 

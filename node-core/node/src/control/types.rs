@@ -141,9 +141,9 @@ pub struct OfferRow {
     pub model: Option<String>,
     /// Price of a unit in TFuelWei.
     pub price: Wei,
-    /// Places that are free, and places in all.
+    /// Jobs that it would take now.
     pub free: u32,
-    /// See `free`.
+    /// Jobs that it does at a time.
     pub places: u32,
     /// The device that the model runs on there, in words.
     pub device: Option<String>,
